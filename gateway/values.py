@@ -1,0 +1,69 @@
+"""What crosses the borders between the steps of a request: frozen values, no behaviour beyond their own arithmetic."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NewType
+
+ModelName = NewType("ModelName", str)
+"""The name under `models[].name`: what clients send, `/v1/models` lists and answers carry."""
+TenantId = NewType("TenantId", str)
+KeyId = NewType("KeyId", str)
+"""The public name of an API key; safe in logs and metrics."""
+RequestId = NewType("RequestId", str)
+WorkerId = NewType("WorkerId", str)
+"""`host:port` of a worker: what `x-gateway-worker`, logs and metrics show."""
+
+Family = Literal[
+    "gemma1", "gemma2", "gemma3", "gemma3n", "gemma4", "functiongemma", "shieldgemma", "shieldgemma2", "embeddinggemma"
+]
+"""Members of a family share turn markers, chat template and stop tokens."""
+Modality = Literal["text", "image", "audio", "video"]
+Task = Literal["chat", "completion", "embedding", "classification"]
+"""`completion`: base checkpoints without a chat template of their own."""
+DialectName = Literal[
+    "gemma3-python", "gemma3-json", "gemma3-toolcode", "gemma3-functioncall", "functiongemma", "gemma4", "engine"
+]
+Precision = Literal["bf16", "8-bit", "4-bit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One member of the Gemma family as published: what it can take in, how it speaks, what it needs."""
+
+    name: str
+    """Short name, `gemma-3-4b-it`; the Hugging Face id is `google/` in front of it."""
+    family: Family
+    task: Task
+    modalities: frozenset[Modality]
+    context_tokens: int
+    dialect: DialectName | None
+    """How it writes tool calls; None: it has no tool use (embedding, classification)."""
+    thinking: bool = False
+    lora: bool = False
+    """Whether vLLM can serve LoRA adapters of it."""
+    max_audio_s: float | None = None
+    parameters_b: float | None = None
+    """Parameters in units of 10^9."""
+    memory_gb: Mapping[Precision, float] | None = None
+    """Weights only, GB."""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one request as the worker counted them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFacts:
+    """What a worker told about itself when it joined."""
+
+    max_context_tokens: int | None
+    """vLLM's `max_model_len` for the served model."""
+    stop_token_ids: tuple[int, ...]
+    """The variant's end-of-turn markers, resolved with the worker's own tokenizer."""

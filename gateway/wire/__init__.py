@@ -1,0 +1,1 @@
+"""OpenAI's request, reply and chunk types. Decoding validates; unknown client fields are dropped."""
