@@ -1,0 +1,291 @@
+"""The configuration, one frozen dataclass per section of the YAML file; attributes are named as the file's keys.
+
+A file needs no more than this:
+
+    models:
+      - name: google/gemma-3-4b-it
+        workers: [{url: "http://127.0.0.1:8000"}]
+    tenants:
+      - id: acme
+        keys: [{id: acme-dev, secret: "${ACME_DEV_KEY}"}]
+
+Durations end in `_s` and sizes in `_mb`. `${NAME}` in a value takes an environment variable, and is an error when that
+is unset; `$$` stands for a plain `$`. Unknown keys are errors. Only `models` is required.
+"""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Literal, final
+
+from gateway.values import DialectName, KeyId, ModelName, TenantId, Variant
+
+OnFailure = Literal["local", "open", "closed"]
+Balance = Literal["least-load", "prefix", "round-robin"]
+BlockOrRedact = Literal["block", "redact"]
+PatternSet = Literal["markup"]
+PiiType = Literal["email", "phone", "credit_card", "iban", "ip", "ssn"]
+Policy = Literal["dangerous", "harassment", "hate", "sexual", "violence"]
+OnError = Literal["open", "closed"]
+Over = Literal["reject", "truncate"]
+LogContent = Literal["hash", "off", "full"]
+Scalar = str | int | float | bool | None
+
+
+@final
+class Secret:
+    """A text that must not reach logs, tracebacks or `repr`; `reveal` is the only way to it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself, for the one place that sends or hashes it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._text.encode(), other._text.encode())
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._text))
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """`server`: the listening side."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; `0.0.0.0` or `::` for every interface."""
+    port: int = 8080
+    """0 takes any free port; the `ready` line tells which."""
+    workers: int = 1
+    """Gateway processes that share the port; more than one needs `redis`, or each would count limits alone."""
+    max_body_mb: float = 32
+    """Largest request body, unpacked; a larger one is answered 413."""
+    drain_s: float = 30
+    """How long open streams may go on after SIGTERM."""
+    request_timeout_s: float = 600
+    """Deadline of a whole request, its stream included."""
+    stream_idle_timeout_s: float = 120
+    """A stream ends in an error when the worker sent nothing for this long."""
+    keepalive_s: float = 15
+    """A comment line is sent to the client whenever a stream was silent for this long."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedisSettings:
+    """`redis`: the store that several replicas share. Without it each process counts for itself."""
+
+    url: Secret
+    """`redis://`, `rediss://` (TLS) or `unix://`; secret because it may hold a password."""
+    prefix: str = "gw"
+    """Begins every key, so that several gateways can share one Redis."""
+    on_failure: OnFailure = "local"
+    """When Redis is gone: `local` allows each live replica its share of the limits, `open` allows everything, `closed`
+    refuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSettings:
+    """`admin`: the `/admin` API, which doesn't exist without this section."""
+
+    key: Secret
+    """8 or more visible ASCII characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """One of `models[].workers`: a vLLM server."""
+
+    url: str
+    """`http://host:port` or `https://host:port`, without a path; vLLM's paths are appended."""
+    weight: float = 1
+    """Share of the model's requests relative to its other workers."""
+    api_key: Secret | None = None
+    """What vLLM was given as `--api-key`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """One of `models`: a name that clients may send, and the workers behind it."""
+
+    name: ModelName
+    """What clients send, `/v1/models` lists and answers carry."""
+    variant: Variant
+    """The catalogue's entry (`gateway models` lists them). In the file it is the entry's name, or left out when the
+    model's name begins like the checkpoint's: `google/gemma-3-4b-it`, `acme/gemma-3-4b-it-awq`."""
+    workers: tuple[WorkerSettings, ...]
+    """At least one."""
+    served_name: str
+    """The name the engine knows (`--served-model-name`); the model's name when left out."""
+    dialect: DialectName | None
+    """How tool calls are written. `auto`, the default, becomes the variant's own; None: the variant has no tool use.
+    `engine` leaves the parsing to the worker."""
+    context_length: int
+    """Tokens of prompt and answer together; the catalogue's when left out. The engine's `max_model_len` lowers it."""
+    aliases: tuple[str, ...] = ()
+    """Further names for the same model."""
+    balance: Balance = "least-load"
+    """How a worker is chosen: the least loaded one, the one that likely has the conversation's prefix cached, or the
+    next in turn."""
+    fallbacks: tuple[str, ...] = ()
+    """Names of models to try, in this order, when no worker of this one is usable."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """`limits`: each over a sliding window, across all replicas; None: no limit."""
+
+    requests_per_minute: int | None = None
+    requests_per_hour: int | None = None
+    tokens_per_minute: int | None = None
+    """Prompt and completion tokens together."""
+    tokens_per_day: int | None = None
+    concurrent_requests: int | None = None
+    """Requests in flight, streams included."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySettings:
+    """One of `tenants[].keys`: an API key.
+
+    The file has either `secret` (8 or more visible ASCII characters, best from the environment) or `secret_sha256`
+    (`printf %s "$SECRET" | sha256sum`). Only the hash is kept.
+    """
+
+    id: KeyId
+    """The key's public name, in logs, metrics and the admin API; unique in the file."""
+    secret_sha256: bytes = field(repr=False)
+    """32 bytes. Not shown: a short secret can be guessed from its hash."""
+    limits: LimitSettings | None = None
+    """For this key alone, besides the tenant's."""
+    expires: datetime | None = None
+    """The key is refused from this moment on. A date means its first second in UTC, as does a time without a zone."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantSettings:
+    """One of `tenants`: who shares a set of limits, models and filters."""
+
+    id: TenantId
+    models: tuple[str, ...] = ("*",)
+    """Globs (`*`, `?`, `[abc]`, case counts) of the names and aliases it may use; a model is allowed when its name or
+    any of its aliases matches."""
+    priority: int = 0
+    """Passed to engines that schedule by priority: lower goes first."""
+    limits: LimitSettings | None = None
+    """Across all the tenant's keys."""
+    model_limits: Mapping[str, LimitSettings] = field(default_factory=lambda: MappingProxyType({}))
+    """Further limits for single models, by name."""
+    filter: str | None = None
+    """A name under `filters`."""
+    keys: tuple[KeySettings, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeywordsRule:
+    """`kind: keywords`: whole words, whatever their case or Unicode spelling."""
+
+    words: tuple[str, ...]
+    action: BlockOrRedact = "block"
+
+
+@dataclass(frozen=True, slots=True)
+class PatternsRule:
+    """`kind: patterns`: a built-in set of expressions. `markup`: active HTML and script URLs."""
+
+    set: PatternSet
+    action: BlockOrRedact = "redact"
+
+
+@dataclass(frozen=True, slots=True)
+class PiiRule:
+    """`kind: pii`: personal data, checksums verified where there are any."""
+
+    types: tuple[PiiType, ...]
+    action: BlockOrRedact = "redact"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierRule:
+    """`kind: classifier`: a ShieldGemma model of this gateway judges the text."""
+
+    model: str
+    """Name or alias under `models`."""
+    policies: tuple[Policy, ...] = ("dangerous", "harassment", "hate", "sexual")
+    threshold: float = 0.5
+    """Probability of a violation from which on the rule acts."""
+    action: Literal["block"] = "block"
+    on_error: OnError = "closed"
+    """When the classifier doesn't answer: `closed` blocks, `open` lets the text pass."""
+
+
+FilterRule = KeywordsRule | PatternsRule | PiiRule | ClassifierRule
+
+
+@dataclass(frozen=True, slots=True)
+class FilterLimits:
+    """`filters.NAME.limits`: the size of a conversation."""
+
+    max_messages: int | None = None
+    max_chars: int | None = None
+    over: Over = "reject"
+    """What happens to a longer one: `reject` answers 400, `truncate` drops the oldest."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilterSettings:
+    """One of `filters`: rules in the order they run."""
+
+    input: tuple[FilterRule, ...] = ()
+    output: tuple[FilterRule, ...] = ()
+    limits: FilterLimits | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """`observability.alerts`: bounds over a window; None: not watched."""
+
+    max_response_time_s: float | None = None
+    min_tokens_per_s: float | None = None
+    min_success_rate: float | None = None
+    """0 to 1."""
+    window_s: float = 300
+
+
+@dataclass(frozen=True, slots=True)
+class ObservabilitySettings:
+    """`observability`: what is recorded of a request."""
+
+    log_content: LogContent = "hash"
+    """Prompts and answers in the log: their hash, nothing, or the whole text."""
+    alerts: AlertSettings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole file."""
+
+    models: tuple[ModelSettings, ...]
+    """At least one."""
+    server: ServerSettings = field(default_factory=ServerSettings)
+    redis: RedisSettings | None = None
+    admin: AdminSettings | None = None
+    tenants: tuple[TenantSettings, ...] = ()
+    filters: Mapping[str, FilterSettings] = field(default_factory=lambda: MappingProxyType({}))
+    fallback_providers: Mapping[str, Mapping[str, Scalar]] = field(default_factory=lambda: MappingProxyType({}))
+    observability: ObservabilitySettings = field(default_factory=ObservabilitySettings)
+    no_auth: bool = False
+    """`--no-auth`: everybody may use every model. No key of the file sets it, so that no edit of the file opens the
+    gateway by accident."""
