@@ -3,7 +3,10 @@
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
+from msgspec.json import Decoder
 
+from gateway.errors import InvalidRequest
+from gateway.wire.decode import decode_request
 from gateway.wire.fields import (
     ChatTemplateKwargs,
     LogitBias,
@@ -18,7 +21,7 @@ from gateway.wire.fields import (
     Temperature,
     TopLogprobs,
 )
-from gateway.wire.messages import AnyMessage, FunctionCall
+from gateway.wire.messages import AnyMessage
 
 MAX_MESSAGES = 10_000
 MAX_TOOLS = 1024
@@ -168,4 +171,29 @@ FORWARDED = (
 """Fields that go to the worker unchanged. Everything else a client sends stays here: `priority`, `cache_salt`,
 `chat_template`, `kv_transfer_params` and their like are the operator's."""
 
-__all__ = ["FORWARDED", "ChatRequest", "FunctionCall"]
+_DECODER = Decoder(ChatRequest)
+
+
+def parse_chat_request(body: bytes) -> ChatRequest:
+    """Decode and check a request body. Raises InvalidRequest, with `param` naming the field at fault."""
+    request = decode_request(_DECODER, body)
+    if request.stream_options is not None and not request.stream:
+        message = "'stream_options' is only allowed when 'stream' is true."
+        raise InvalidRequest(message, param="stream_options")
+    if request.top_logprobs and not request.logprobs:
+        message = "'top_logprobs' is only allowed when 'logprobs' is true."
+        raise InvalidRequest(message, param="top_logprobs")
+    if request.audio is not None or (request.modalities is not None and "audio" in request.modalities):
+        message = "Gemma models answer in text: audio output is not supported."
+        raise InvalidRequest(message, param="modalities" if request.audio is None else "audio")
+    if request.tools is None and request.functions is None:
+        if request.tool_choice is not None and request.tool_choice not in ("none", "auto"):
+            message = "'tool_choice' is only allowed when 'tools' are given."
+            raise InvalidRequest(message, param="tool_choice")
+        if isinstance(request.function_call, NamedFunction):
+            message = "'function_call' is only allowed when 'functions' are given."
+            raise InvalidRequest(message, param="function_call")
+    elif request.tools is not None and request.functions is not None:
+        message = "Give 'tools' or the older 'functions', not both."
+        raise InvalidRequest(message, param="functions")
+    return request

@@ -1,0 +1,250 @@
+"""One HTTP/1.1 connection to a worker.
+
+It carries one exchange at a time: `send`, then `wait_head`, then `next_chunk` until it returns b"" (or `reset` by the
+pool for the next exchange). Bytes that arrive are parsed at once and kept until the reader takes them; above
+`HIGH_WATER_BYTES` the socket is no longer read, so a slow client holds the worker back instead of filling memory.
+
+Waiting costs one future. Deadlines cost one timer per connection, not per wait: it is re-armed when it fires early.
+"""
+
+import asyncio
+
+import httptools
+
+from gateway.upstream.failures import ConnectionLost, DeadlineExceeded, ProtocolViolation, UpstreamFailure
+
+HIGH_WATER_BYTES = 262_144
+"""Unread body bytes at which reading from the worker pauses."""
+MAX_HEAD_BYTES = 65_536
+"""Status line and headers of one answer."""
+
+
+class WorkerConnection(asyncio.Protocol):
+    """A connection owned by the pool, lent to one exchange at a time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.complete = False
+        """The answer has been received to its end."""
+        self.idle_since = 0.0
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._chunks: list[bytes] = []
+        self._buffered_bytes = 0
+        self._head_bytes = 0
+        self._head_complete = False
+        self._busy = False
+        self._received = False
+        self._paused = False
+        self._reusable = True
+        self._failure: UpstreamFailure | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._deadline = 0.0
+        self._wake_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # The exchange
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another exchange may follow on this connection."""
+        return self._reusable and self._failure is None and (self.complete or not self._busy)
+
+    def send(self, data: bytes, *, deadline: float) -> None:
+        """Begin an exchange by writing a whole request; `deadline` is a time of the loop's clock."""
+        self.status = 0
+        self.headers = []
+        self.complete = False
+        self._busy = True
+        self._received = False
+        self._head_complete = False
+        self._head_bytes = 0
+        self._deadline = deadline
+        if self._transport is None:
+            self._fail(ConnectionLost("the worker closed the idle connection", bytes_received=False))
+        else:
+            self._transport.write(data)
+
+    async def wait_head(self, silence_s: float | None = None) -> bool:
+        """Wait until status and headers are in; False after `silence_s` without. Raises an `UpstreamFailure`."""
+        while not self._head_complete:
+            if self._failure is not None:
+                raise self._failure
+            if not await self._wait(self._limit(silence_s)):
+                return False
+        return True
+
+    async def next_chunk(self, silence_s: float | None = None) -> bytes | None:
+        """Return the body bytes that have come, b"" at the end, or None after `silence_s` seconds without any.
+
+        Raises an `UpstreamFailure`; bytes received before it are returned first.
+        """
+        while not self._chunks:
+            if self.complete:
+                return b""
+            if self._failure is not None:
+                raise self._failure
+            if not await self._wait(self._limit(silence_s)):
+                return None
+        chunks = self._chunks
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._clear()
+        return data
+
+    def release(self) -> None:
+        """End the exchange; the connection waits for the next one."""
+        self._busy = False
+        self._clear()
+        self.idle_since = self._loop.time()
+
+    def abort(self) -> None:
+        """Close at once. vLLM takes the close as the request's abort."""
+        self._reusable = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _clear(self) -> None:
+        self._chunks = []
+        self._buffered_bytes = 0
+        if self._paused:
+            self._paused = False
+            if self._transport is not None:
+                self._transport.resume_reading()
+
+    def _limit(self, silence_s: float | None) -> float:
+        return self._deadline if silence_s is None else min(self._deadline, self._loop.time() + silence_s)
+
+    async def _wait(self, until: float) -> bool:
+        """Wait for an event; False when `until` passed first. Raises DeadlineExceeded at the exchange's deadline."""
+        self._wake_at = until
+        if self._timer is None or self._timer.when() > until:
+            self._arm(until)
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+        if self._wake_at > 0.0:
+            return True
+        if self._loop.time() >= self._deadline:
+            message = "the deadline passed"
+            raise DeadlineExceeded(message)
+        return False
+
+    def _arm(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._waiter is None:
+            return
+        if self._loop.time() + 0.001 < self._wake_at:  # armed for an earlier wait
+            self._arm(self._wake_at)
+            return
+        self._wake_at = 0.0
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, failure: UpstreamFailure) -> None:
+        if self._failure is None:
+            self._failure = failure
+        self._reusable = False
+        self._wake()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport; called by the event loop."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; called by the event loop."""
+        if not self._busy or self.complete:
+            # An answer nobody asked for: the next exchange would read it as its own.
+            self._reusable = False
+            self.abort()
+            return
+        self._received = True
+        if not self._head_complete:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._fail(ProtocolViolation(f"not HTTP/1.1: {error}"))
+            self.abort()
+            return
+        if not self._head_complete and self._head_bytes > MAX_HEAD_BYTES:
+            self._fail(ProtocolViolation(f"headers over {MAX_HEAD_BYTES} bytes"))
+            self.abort()
+        elif self._buffered_bytes > HIGH_WATER_BYTES and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """Let the transport close itself; called by the event loop."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note the end; called by the event loop."""
+        self._transport = None
+        self._reusable = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self.complete:
+            reason = "the worker closed the connection" if exc is None else f"connection lost: {exc}"
+            self._fail(ConnectionLost(reason, bytes_received=self._received))
+
+    # httptools callbacks
+
+    def on_message_begin(self) -> None:
+        """Begin an answer, or refuse a second one to the same request."""
+        if self.complete:
+            self._reusable = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; names in lower case."""
+        if not self.complete:
+            self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """Wake the reader, unless this was an interim answer (1xx)."""
+        if self.complete:
+            return
+        status = self._parser.get_status_code()
+        if status < 200:
+            self.headers = []
+            return
+        self.status = status
+        self._head_complete = True
+        if self._head_bytes > MAX_HEAD_BYTES and sum(len(n) + len(v) for n, v in self.headers) > MAX_HEAD_BYTES:
+            self._fail(ProtocolViolation(f"headers over {MAX_HEAD_BYTES} bytes"))
+            return
+        self._wake()
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body until the reader takes it."""
+        if not self.complete:
+            self._chunks.append(body)
+            self._buffered_bytes += len(body)
+            self._wake()
+
+    def on_message_complete(self) -> None:
+        """Mark the end of the answer."""
+        if not self._head_complete:  # an interim answer
+            return
+        self.complete = True
+        if not self._parser.should_keep_alive():
+            self._reusable = False
+        self._wake()

@@ -1,0 +1,34 @@
+"""How an exchange with a worker can fail, seen from the connection.
+
+    UpstreamFailure
+    ├── ConnectFailed      no connection: refused, unreachable, TLS, or the connect deadline
+    ├── ConnectionLost     the worker closed or reset it; `bytes_received` tells whether it had begun to answer
+    ├── ProtocolViolation  what came is not HTTP/1.1, or is over a cap
+    └── DeadlineExceeded   the request's deadline passed
+
+They stay inside the gateway: `pipeline/` turns them into the errors that clients see.
+"""
+
+
+class UpstreamFailure(Exception):
+    """Base of all failures of one exchange with a worker."""
+
+
+class ConnectFailed(UpstreamFailure):
+    """No connection could be made."""
+
+
+class ConnectionLost(UpstreamFailure):
+    """The worker's side went away before the answer was complete."""
+
+    def __init__(self, message: str, *, bytes_received: bool) -> None:
+        super().__init__(message)
+        self.bytes_received = bytes_received
+
+
+class ProtocolViolation(UpstreamFailure):
+    """The worker answered something that is not HTTP/1.1, or more than the caps allow."""
+
+
+class DeadlineExceeded(UpstreamFailure):
+    """The request's deadline passed while waiting for the worker."""

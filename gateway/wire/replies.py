@@ -1,0 +1,131 @@
+"""What a worker answers and what a client gets: replies, usage, errors.
+
+The worker's types name only what OpenAI has too, so decoding drops the dozen keys that vLLM adds (`stop_reason`,
+`token_ids`, `prompt_logprobs`, `kv_transfer_params`, …).
+"""
+
+from msgspec import UNSET, Raw, Struct, UnsetType, field
+
+from gateway.values import Usage
+
+
+class PromptTokensDetails(Struct, frozen=True):
+    cached_tokens: int | None = 0
+
+
+class CompletionTokensDetails(Struct, frozen=True):
+    reasoning_tokens: int | None = 0
+
+
+class UsageBody(Struct, frozen=True):
+    prompt_tokens: int = 0
+    completion_tokens: int | None = 0
+    total_tokens: int = 0
+    prompt_tokens_details: PromptTokensDetails | None = None
+    completion_tokens_details: CompletionTokensDetails | None = None
+
+    def to_usage(self) -> Usage:
+        """Return the counts as a plain value."""
+        cached = self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details else 0
+        reasoning = self.completion_tokens_details.reasoning_tokens if self.completion_tokens_details else 0
+        return Usage(self.prompt_tokens, self.completion_tokens or 0, cached or 0, reasoning or 0)
+
+
+def usage_body(usage: Usage) -> UsageBody:
+    """Return the counts as clients see them: numbers everywhere, never null."""
+    return UsageBody(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        total_tokens=usage.prompt_tokens + usage.completion_tokens,
+        prompt_tokens_details=PromptTokensDetails(usage.cached_tokens),
+        completion_tokens_details=CompletionTokensDetails(usage.reasoning_tokens),
+    )
+
+
+class ReplyMessage(Struct):
+    role: str = "assistant"
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: Raw | None | UnsetType = UNSET
+    reasoning: str | None | UnsetType = UNSET
+    reasoning_content: str | None | UnsetType = UNSET
+
+
+class ChatChoice(Struct):
+    index: int
+    message: ReplyMessage
+    logprobs: Raw | None = None
+    finish_reason: str | None = None
+
+
+class ChatReply(Struct):
+    id: str
+    created: int
+    choices: list[ChatChoice]
+    model: str = ""
+    object: str = "chat.completion"
+    usage: UsageBody | None = None
+
+
+class CompletionChoice(Struct):
+    index: int
+    text: str
+    logprobs: Raw | None = None
+    finish_reason: str | None = None
+
+
+class CompletionReply(Struct):
+    id: str
+    created: int
+    choices: list[CompletionChoice]
+    model: str = ""
+    object: str = "text_completion"
+    usage: UsageBody | None = None
+
+
+class EmbeddingItem(Struct):
+    index: int
+    embedding: list[float] | str
+    object: str = "embedding"
+
+
+class EmbeddingUsage(Struct, frozen=True):
+    prompt_tokens: int = 0
+    total_tokens: int = 0
+
+
+class EmbeddingReply(Struct):
+    data: list[EmbeddingItem]
+    model: str = ""
+    object: str = "list"
+    usage: EmbeddingUsage = field(default_factory=EmbeddingUsage)
+
+
+class ChunkView(Struct):
+    """The little of a stream's chunk that the gateway must look at."""
+
+    choices: list[Raw] | None = None
+    usage: UsageBody | None = None
+    error: Raw | None = None
+
+
+class WorkerErrorDetail(Struct):
+    message: str = ""
+    param: str | None = None
+    type: str | None = None
+    code: int | str | None = None
+
+
+class WorkerErrorBody(Struct):
+    error: WorkerErrorDetail | str = ""
+
+
+class ErrorDetail(Struct):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(Struct):
+    error: ErrorDetail
