@@ -1,0 +1,1 @@
+"""What several test rings share: the simulated worker and the gateway as a process."""

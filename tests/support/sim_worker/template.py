@@ -1,0 +1,82 @@
+"""Gemma 3's chat template: what it renders, and what it refuses with a 400.
+
+Written after the template in google/gemma-3-270m-it's tokenizer_config.json: a first system message is folded into the
+first user turn, turns must alternate by index parity, and ``tools`` is ignored.
+"""
+
+from typing import Any
+
+from .errors import bad_request
+
+_ALTERNATE = "Conversation roles must alternate user/assistant/user/assistant/..."
+
+
+def last_user_text(messages: list[dict[str, Any]]) -> str:
+    """The text of the last user message, or of the last message when there is none."""
+    for message in reversed(messages):
+        if message.get("role") == "user":
+            return content_text(message.get("content"))
+    return content_text(messages[-1].get("content")) if messages else ""
+
+
+def content_text(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return ""
+
+
+def render_plain(messages: list[dict[str, Any]]) -> str:
+    """Every message as a turn of its own role, whatever the order."""
+    turns = [f"<start_of_turn>{m.get('role')}\n{content_text(m.get('content'))}<end_of_turn>\n" for m in messages]
+    return "<bos>" + "".join(turns) + "<start_of_turn>model\n"
+
+
+def render_gemma3(messages: list[dict[str, Any]]) -> str:
+    """The prompt; raises WorkerError where the template raises."""
+    if not messages:
+        raise bad_request("list object has no element 0")
+    prefix = ""
+    turns = messages
+    if messages[0].get("role") == "system":
+        prefix = _system_text(messages[0].get("content")) + "\n\n"
+        turns = messages[1:]
+    rendered = ["<bos>"]
+    for index, message in enumerate(turns):
+        role = message.get("role")
+        if (role == "user") != (index % 2 == 0):
+            raise bad_request(_ALTERNATE)
+        name = "model" if role == "assistant" else role
+        body = _turn_content(message.get("content"))
+        rendered.append(f"<start_of_turn>{name}\n{prefix if index == 0 else ''}{body}<end_of_turn>\n")
+    rendered.append("<start_of_turn>model\n")
+    return "".join(rendered)
+
+
+def _system_text(content: object) -> str:
+    """Of a list only the first part survives, as in the template."""
+    if isinstance(content, list):
+        return content_text(content[:1])
+    return content_text(content)
+
+
+def _turn_content(content: object) -> str:
+    if isinstance(content, str):
+        return content.strip()
+    if isinstance(content, list):
+        return "".join(_part_text(part) for part in content)
+    raise bad_request("Invalid content type")
+
+
+def _part_text(part: object) -> str:
+    if isinstance(part, str):
+        return part.strip()
+    if isinstance(part, dict):
+        kind = part.get("type")
+        if kind == "text" or (kind is None and "text" in part):
+            return str(part.get("text", "")).strip()
+        if kind in ("image_url", "input_audio", "video_url", "audio_url"):
+            modality = {"image_url": "image", "video_url": "video"}.get(str(kind), "audio")
+            raise bad_request(f"At most 0 {modality}(s) may be provided in one prompt.")
+    raise bad_request(f"Unknown part type: {part!r}")
