@@ -1,0 +1,195 @@
+"""The `gateway` command: argv → settings → the server, or an answer on the terminal.
+
+Exit status: 0 done, 2 a wrong command line or configuration (argparse's own number too).
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from gateway import __version__
+from gateway.config.availability import unavailable
+from gateway.config.load import load_settings
+from gateway.config.model import Settings
+from gateway.config.problems import ConfigurationError, Problem
+from gateway.routing.catalog import VARIANTS
+from gateway.values import Precision, Variant
+
+EXIT_OK: Final = 0
+EXIT_WRONG: Final = 2
+
+_MAX_PORT: Final = 65_535
+_PRECISIONS: Final[tuple[Precision, ...]] = ("bf16", "8-bit", "4-bit")
+_MODALITIES: Final = ("text", "image", "audio", "video")
+_RIGHT_ALIGNED: Final = frozenset({"context", *_PRECISIONS})
+
+_NO_TENANTS: Final = (
+    "no tenants: nobody could use this gateway. Give each client a key in the file, such as\n"
+    "\n"
+    "    tenants:\n"
+    "      - id: acme\n"
+    "        keys: [{id: acme-dev, secret: ${ACME_DEV_KEY}}]\n"
+    "\n"
+    "or start with --no-auth to let everybody use every model."
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv`, or the process's own; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        return command(arguments)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return EXIT_WRONG
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gateway", description="OpenAI's API in front of vLLM workers that serve Gemma."
+    )
+    parser.add_argument("--version", action="version", version=f"gateway {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="run the gateway", description="Run the gateway until SIGTERM.")
+    _add_config(serve)
+    serve.add_argument("--host", help="address to listen on (file: server.host; default 127.0.0.1)")
+    serve.add_argument("--port", type=_port, help="port to listen on, 0 for any (file: server.port; default 8080)")
+    serve.add_argument("--workers", type=_positive, help="gateway processes (file: server.workers; default 1)")
+    serve.add_argument("--no-auth", action="store_true", help="let everybody use every model, without a key")
+    serve.set_defaults(command=_serve)
+
+    check = commands.add_parser(
+        "check",
+        help="validate a configuration file",
+        description="Print everything that is wrong with a configuration file, each with its YAML path.",
+        epilog="Exit status: 0 when the file is good, 2 when it isn't.",
+    )
+    _add_config(check)
+    check.set_defaults(command=_check)
+
+    models = commands.add_parser(
+        "models",
+        help="list the Gemma variants",
+        description="List the Gemma variants: what each takes in, how it calls tools, how much memory its weights need.",
+    )
+    models.add_argument("--json", action="store_true", help="as JSON")
+    models.set_defaults(command=_models)
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the configuration file (YAML)")
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= _MAX_PORT:
+        raise argparse.ArgumentTypeError(f"must be from 0 to {_MAX_PORT}")
+    return port
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    settings = _with_flags(load_settings(arguments.config, os.environ, VARIANTS), arguments)
+    # Imported here because the server's imports take longer than everything else the command does together.
+    from gateway.app import serve  # noqa: PLC0415
+
+    return serve(settings, config_path=arguments.config)
+
+
+def _with_flags(settings: Settings, arguments: argparse.Namespace) -> Settings:
+    """Flags win over the file; raises ConfigurationError when the outcome can't be served."""
+    if problems := list(unavailable({"server": {"workers": arguments.workers}})):
+        raise ConfigurationError(problems)
+    if not settings.tenants and not arguments.no_auth:
+        raise ConfigurationError([Problem("tenants", _NO_TENANTS)])
+    server = settings.server
+    server = replace(
+        server,
+        host=arguments.host or server.host,
+        port=server.port if arguments.port is None else arguments.port,
+        workers=arguments.workers or server.workers,
+    )
+    return replace(settings, server=server, no_auth=arguments.no_auth)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    settings = load_settings(arguments.config, os.environ, VARIANTS)
+    models, tenants = len(settings.models), len(settings.tenants)
+    print(f"ok: {_count(models, 'model')}, {_count(tenants, 'tenant')}")
+    return EXIT_OK
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        print(json.dumps([_variant_json(variant) for variant in VARIANTS.values()], indent=2))
+    else:
+        print("\n".join(_table([_variant_row(variant) for variant in VARIANTS.values()])))
+        print("\nbf16, 8-bit, 4-bit: GB of memory for the weights alone; the cache of conversations comes on top.")
+    return EXIT_OK
+
+
+def _variant_json(variant: Variant) -> dict[str, object]:
+    return {
+        "variant": variant.name,
+        "family": variant.family,
+        "task": variant.task,
+        "dialect": variant.dialect,
+        "modalities": _modalities(variant),
+        "context_tokens": variant.context_tokens,
+        "thinking": variant.thinking,
+        "lora": variant.lora,
+        "max_audio_s": variant.max_audio_s,
+        "parameters_b": variant.parameters_b,
+        "memory_gb": None if variant.memory_gb is None else dict(variant.memory_gb),
+        "note": variant.note,
+    }
+
+
+def _variant_row(variant: Variant) -> dict[str, str]:
+    memory = variant.memory_gb or {}
+    return {
+        "variant": variant.name,
+        "task": variant.task,
+        "dialect": variant.dialect or "-",
+        "input": ",".join(_modalities(variant)),
+        "context": f"{variant.context_tokens // 1024}K",
+        "thinking": "yes" if variant.thinking else "-",
+        "lora": "yes" if variant.lora else "-",
+        **{precision: f"{memory[precision]:g}" if precision in memory else "-" for precision in _PRECISIONS},
+        "note": variant.note,
+    }
+
+
+def _modalities(variant: Variant) -> list[str]:
+    return [modality for modality in _MODALITIES if modality in variant.modalities]
+
+
+def _table(rows: Sequence[dict[str, str]]) -> Iterable[str]:
+    """Lines of aligned columns under a header made of the rows' keys."""
+    header = {column: column.upper() for column in rows[0]}
+    widths = {column: max(len(row[column]) for row in (header, *rows)) for column in header}
+    for row in (header, *rows):
+        cells = (
+            text.rjust(widths[column]) if column in _RIGHT_ALIGNED else text.ljust(widths[column])
+            for column, text in row.items()
+        )
+        yield "  ".join(cells).rstrip()

@@ -1,0 +1,107 @@
+"""What has to hold between the parts of the file: names are unique, and whoever is named exists."""
+
+from collections.abc import Iterator
+from hashlib import sha256
+
+from gateway.config.model import ClassifierRule, Settings
+from gateway.config.problems import Problem, did_you_mean, key_path, quoted
+
+
+def broken_references(settings: Settings) -> Iterator[Problem]:
+    """Every clash and every name that leads nowhere. Empty names are stand-ins, reported before, and skipped."""
+    yield from _model_clashes(settings)
+    yield from _worker_clashes(settings)
+    yield from _tenant_clashes(settings)
+    yield from _secret_clashes(settings)
+    yield from _unknown_fallbacks(settings)
+    yield from _unknown_classifiers(settings)
+    yield from _unknown_in_tenants(settings)
+
+
+def _clashes(named: Iterator[tuple[str, str]], what: str) -> Iterator[Problem]:
+    """`named`: path and name of each; the second of two equal names is the one to mend."""
+    first: dict[str, str] = {}
+    for path, name in named:
+        if name and first.setdefault(name, path) != path:
+            yield Problem(path, f"{what} {quoted(name)} is taken by {first[name]}")
+
+
+def _model_clashes(settings: Settings) -> Iterator[Problem]:
+    def named() -> Iterator[tuple[str, str]]:
+        for index, model in enumerate(settings.models):
+            yield f"models[{index}].name", model.name
+        for index, model in enumerate(settings.models):
+            for alias_index, alias in enumerate(model.aliases):
+                yield f"models[{index}].aliases[{alias_index}]", alias
+
+    yield from _clashes(named(), "the name")
+
+
+def _worker_clashes(settings: Settings) -> Iterator[Problem]:
+    for index, model in enumerate(settings.models):
+        urls = ((f"models[{index}].workers[{at}].url", worker.url) for at, worker in enumerate(model.workers))
+        yield from _clashes(urls, "the worker")
+
+
+def _tenant_clashes(settings: Settings) -> Iterator[Problem]:
+    tenants = list(enumerate(settings.tenants))
+    yield from _clashes(((f"tenants[{index}].id", tenant.id) for index, tenant in tenants), "the id")
+    keys = (
+        (f"tenants[{index}].keys[{at}].id", key.id) for index, tenant in tenants for at, key in enumerate(tenant.keys)
+    )
+    yield from _clashes(keys, "the id")
+
+
+def _secret_clashes(settings: Settings) -> Iterator[Problem]:
+    """Two keys with one secret: whose request it is couldn't be told."""
+    first: dict[bytes, str] = {}
+    if settings.admin is not None:
+        first[sha256(settings.admin.key.reveal().encode()).digest()] = "admin.key"
+    for index, tenant in enumerate(settings.tenants):
+        for at, key in enumerate(tenant.keys):
+            path = f"tenants[{index}].keys[{at}].secret"
+            if key.secret_sha256 and first.setdefault(key.secret_sha256, path) != path:
+                yield Problem(path, f"the same secret as {first[key.secret_sha256]}")
+
+
+def _names(settings: Settings) -> set[str]:
+    return {name for model in settings.models for name in (model.name, *model.aliases) if name}
+
+
+def _unknown_model(path: str, name: str, names: set[str]) -> Iterator[Problem]:
+    if name and name not in names:
+        yield Problem(path, f"no such model: {quoted(name)}{did_you_mean(name, names)}")
+
+
+def _unknown_fallbacks(settings: Settings) -> Iterator[Problem]:
+    names = _names(settings)
+    for index, model in enumerate(settings.models):
+        for at, target in enumerate(model.fallbacks):
+            path = f"models[{index}].fallbacks[{at}]"
+            yield from _unknown_model(path, target, names)
+            if target in {model.name, *model.aliases}:
+                yield Problem(path, "a model can't be its own fallback")
+
+
+def _unknown_classifiers(settings: Settings) -> Iterator[Problem]:
+    names = _names(settings)
+    for name, rules in settings.filters.items():
+        path = key_path("filters", name)
+        for side, listed in (("input", rules.input), ("output", rules.output)):
+            for at, rule in enumerate(listed):
+                if isinstance(rule, ClassifierRule):
+                    yield from _unknown_model(f"{path}.{side}[{at}].model", rule.model, names)
+
+
+def _unknown_in_tenants(settings: Settings) -> Iterator[Problem]:
+    names = _names(settings)
+    for index, tenant in enumerate(settings.tenants):
+        path = f"tenants[{index}]"
+        for at, glob in enumerate(tenant.models):
+            if not set(glob) & set("*?["):
+                yield from _unknown_model(f"{path}.models[{at}]", glob, names)
+        for name in tenant.model_limits:
+            yield from _unknown_model(key_path(f"{path}.model_limits", name), name, names)
+        if tenant.filter and tenant.filter not in settings.filters:
+            known = did_you_mean(tenant.filter, settings.filters)
+            yield Problem(f"{path}.filter", f"no such filter: {quoted(tenant.filter)}{known}")
