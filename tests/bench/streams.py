@@ -1,0 +1,114 @@
+"""``python -m tests.bench.streams``: reads many paced streams at once and checks that each came complete.
+
+Prints one JSON line: streams, complete, chunks, seconds, and the first problem if there was one.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+
+RAMP_S = 1.0
+_BODY_TEXT = "What is the capital of Denmark?"
+
+
+class StreamReader(asyncio.Protocol):
+    """Sends one request and gathers the bytes of its reply until the last chunk, or the end."""
+
+    def __init__(self, request: bytes, finished: "asyncio.Future[bytes]") -> None:
+        self._request = request
+        self._finished = finished
+        self._received: list[bytes] = []
+        self._transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+        transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self._received.append(data)
+        if data.endswith(b"0\r\n\r\n"):
+            self._finish()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._finish()
+
+    def _finish(self) -> None:
+        if not self._finished.done():
+            self._finished.set_result(b"".join(self._received))
+            if self._transport is not None:
+                self._transport.close()
+
+
+def chat_request(host: str, model: str, key: str, *, stream: bool) -> bytes:
+    """A whole HTTP/1.1 request for one chat completion."""
+    body = json.dumps(
+        {"model": model, "messages": [{"role": "user", "content": _BODY_TEXT}], "stream": stream}
+    ).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
+    head += f"authorization: Bearer {key}\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def problem_of(reply: bytes, chunks: int) -> str | None:
+    """What is wrong with a stream that should have `chunks` text frames, a role and a finish frame, and [DONE]."""
+    if not reply.startswith(b"HTTP/1.1 200"):
+        return f"answered {reply[:200]!r}"
+    frames = reply.count(b"data: {")
+    if frames != chunks + 2:
+        return f"{frames} frames instead of {chunks + 2}"
+    if reply.count(b'"content":" token"') != chunks:
+        return "frames without their text"
+    if b"data: [DONE]\n\n" not in reply or b'"error"' in reply:
+        return f"did not end well: {reply[-200:]!r}"
+    return None
+
+
+async def _read_one(port: int, request: bytes, delay_s: float, deadline_s: float) -> bytes:
+    await asyncio.sleep(delay_s)
+    loop = asyncio.get_running_loop()
+    finished: asyncio.Future[bytes] = loop.create_future()
+    await loop.create_connection(lambda: StreamReader(request, finished), "127.0.0.1", port)
+    return await asyncio.wait_for(finished, deadline_s)
+
+
+async def read_streams(
+    port: int, count: int, chunks: int, model: str, key: str, deadline_s: float
+) -> dict[str, object]:
+    """Opens `count` streams over RAMP_S and reads all to their end."""
+    request = chat_request(f"127.0.0.1:{port}", model, key, stream=True)
+    started = time.monotonic()
+    reads = (_read_one(port, request, RAMP_S * i / count, deadline_s) for i in range(count))
+    replies = await asyncio.gather(*reads, return_exceptions=True)
+    seconds = time.monotonic() - started
+    problems = [repr(r) if isinstance(r, BaseException) else problem_of(r, chunks) for r in replies]
+    bad = [problem for problem in problems if problem]
+    complete = count - len(bad)
+    return {
+        "streams": count,
+        "complete": complete,
+        "chunks": complete * (chunks + 2),
+        "seconds": seconds,
+        "problem": bad[0] if bad else None,
+    }
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.streams", description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--chunks", type=int, required=True, help="text frames the worker sends per stream")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--deadline", type=float, default=60.0, help="seconds one stream may take")
+    args = parser.parse_args(argv)
+    key = os.environ.get("BENCH_KEY", "none")
+    result = asyncio.run(read_streams(args.port, args.count, args.chunks, args.model, key, args.deadline))
+    print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
