@@ -1,0 +1,1 @@
+"""What turns the checkout into something that runs: on this machine, in containers, in a cluster."""

@@ -1,0 +1,1 @@
+"""The local installation: engine, weights, gateway and tests on one machine. Standard library only."""

@@ -1,0 +1,182 @@
+"""Virtual environments made from lock files with hashes, and made again only when a lock has changed."""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from deploy.local import processes
+from deploy.local.places import Places, python_of
+from deploy.local.progress import SetupError, Step
+
+PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+"""PyTorch publishes its CPU builds here and only here; pip's own settings are tried first."""
+STAMP = ".installed-locks"
+NO_NETWORK = re.compile(r"NewConnectionError|NameResolutionError|Network is unreachable|timed out|ProxyError")
+
+
+@contextmanager
+def only_one(places: Places) -> Iterator[None]:
+    """Hold the installation lock: two commands at once must not build the same environment. Waits for its turn."""
+    places.home.mkdir(parents=True, exist_ok=True)
+    with (places.home / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("  waiting for another installation to finish", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def gateway_environment(places: Places, step: Step) -> None:
+    """`.venv` with what the gateway runs on. One made for development has that too, and is left as it is."""
+    locks = [places.checkout / "requirements.lock", places.locks / "build.lock"]
+    if _is_current(places.gateway_venv, _development_locks(places)):
+        step.ready("ready")
+        return
+    _ensure_with_checkout(places.gateway_venv, locks, places, step)
+
+
+def development_environment(places: Places, step: Step) -> None:
+    """`.venv` with the gateway and every tool of the tests."""
+    _ensure_with_checkout(places.gateway_venv, _development_locks(places), places, step)
+
+
+def openai2_environment(places: Places, step: Step) -> None:
+    """A second environment with the previous major version of the OpenAI SDK."""
+    _ensure_with_checkout(places.openai2_venv, [places.locks / "openai2.lock"], places, step)
+
+
+def _development_locks(places: Places) -> list[Path]:
+    return [places.locks / "dev.lock"]
+
+
+def _ensure_with_checkout(venv: Path, locks: Sequence[Path], places: Places, step: Step) -> None:
+    """The gateway itself is installed editable, so that `gateway` runs what stands in the checkout."""
+    arguments = ["--no-build-isolation", "--no-deps", "--editable", str(places.checkout)]
+    ensure(venv, locks, places=places, step=step, after=lambda: install(venv, arguments, places=places, step=step))
+
+
+def ensure(
+    venv: Path,
+    locks: Sequence[Path],
+    *,
+    places: Places,
+    step: Step,
+    before: Callable[[], None] = lambda: None,
+    after: Callable[[], None] = lambda: None,
+) -> None:
+    """Make `venv` hold what `locks` name. `before` and `after` run only when something is installed.
+
+    The stamp with the digest of the locks is written last: an interrupted installation is simply run again.
+    """
+    if _is_current(venv, locks):
+        step.ready("ready")
+        return
+    _make(venv, places, step)
+    stamp = venv / STAMP
+    stamp.unlink(missing_ok=True)
+    before()
+    for lock in locks:
+        install(venv, ["--require-hashes", "--no-deps", "--requirement", str(lock)], places=places, step=step)
+    after()
+    stamp.write_text(_digest(locks))
+    step.ready("installed")
+
+
+def install(
+    venv: Path,
+    arguments: Sequence[str],
+    *,
+    places: Places,
+    step: Step,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """`pip install` into `venv`, with pip's own settings for where packages come from."""
+    command: list[str | Path] = [
+        python_of(venv),
+        "-m",
+        "pip",
+        "install",
+        "--no-input",
+        "--disable-pip-version-check",
+        *arguments,
+    ]
+    child = processes.launch(
+        "pip", command, log=places.logs / f"install-{venv.name.lstrip('.')}.log", environment=environment
+    )
+    try:
+        processes.run(child, on_poll=lambda text: step.update(_phase(text)), failure="Installing packages failed:")
+    except SetupError as error:
+        if NO_NETWORK.search(processes.tail(child.log)):
+            raise SetupError(f"No package index answers. Is this machine connected?\n{error}") from error
+        raise
+
+
+def install_torch_cpu(venv: Path, lock: Path, *, places: Places, step: Step) -> None:
+    """The CPU build of PyTorch, from wherever this machine's pip finds it, else from PyTorch's own index.
+
+    A local version such as 2.13.0+cpu is on no general package index. The lock has hashes for the builds that we
+    could check; `--no-deps` and an index of its own keep that index from supplying anything but this one package.
+    """
+    requirement = ["--no-deps", "--requirement", str(lock)]
+    try:
+        install(venv, requirement, places=places, step=step)
+    except SetupError:
+        step.update("looking for PyTorch's CPU build at its publisher")
+        install(venv, ["--index-url", PYTORCH_CPU_INDEX, *requirement], places=places, step=step)
+
+
+def need_space(directory: Path, gigabytes: int) -> None:
+    """Fail early and clearly: pip's own word for a full disk comes after minutes and in a long traceback."""
+    directory.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(directory).free
+    if free < gigabytes * 10**9:
+        raise SetupError(
+            f"{directory} needs {gigabytes} GB free and has {free / 10**9:.1f} GB. "
+            "Make room, or set GEMMA_GATEWAY_HOME to a directory on another disk."
+        )
+
+
+def _make(venv: Path, places: Places, step: Step) -> None:
+    if python_of(venv).exists():
+        return
+    step.update("creating the virtual environment")
+    child = processes.launch(
+        "venv", [sys.executable, "-m", "venv", "--clear", venv], log=places.logs / f"venv-{venv.name.lstrip('.')}.log"
+    )
+    processes.run(
+        child, on_poll=lambda _: None, failure=f"Could not make {venv} (on Debian: apt install python3-venv):"
+    )
+
+
+def _is_current(venv: Path, locks: Sequence[Path]) -> bool:
+    stamp = venv / STAMP
+    return stamp.exists() and stamp.read_text() == _digest(locks)
+
+
+def _digest(locks: Sequence[Path]) -> str:
+    seen = hashlib.sha256(sys.version.encode())
+    for lock in locks:
+        seen.update(lock.read_bytes())
+    return seen.hexdigest()
+
+
+def _phase(log: str) -> str:
+    """pip's log in a few words."""
+    for line in reversed(log.splitlines()):
+        if line.startswith("Installing collected packages:"):
+            return f"installing {line.count(',') + 1} packages"
+        found = re.match(r"\s*(?:Collecting|Downloading|Processing|Using cached) (\S+)", line)
+        if found:
+            return f"fetching {_package_name(found[1])}"
+    return "asking pip"
+
+
+def _package_name(text: str) -> str:
+    return re.split(r"[=<>;!~ ]|-\d", os.path.basename(text))[0]

