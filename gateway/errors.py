@@ -17,8 +17,8 @@
     ├── NoWorkerAvailable         503  no_worker_available
     └── WorkerTimeout             504  worker_timeout
 
-Each leaf knows its status, type and code and whether a retry can mend it; `api/replies.py` is the one place that renders
-them. Messages are written for the client: they never hold a key, a prompt, a worker's URL or a stack trace.
+Each leaf knows its status, type and code and whether a retry can mend it; `api/replies.py` is the one place that
+renders them. Messages are written for the client: they never hold a key, a prompt, a worker's URL or a stack trace.
 """
 
 from typing import ClassVar, Literal

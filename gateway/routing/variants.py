@@ -88,7 +88,8 @@ _2_9B: Final = _memory(18.5)
 _2_27B: Final = _memory(54.5)
 _4_26B: Final = _memory(57.7, 28.8, 14.4)
 
-_NO_FLOAT16: Final = "needs bfloat16 or float32: float16 gives empty answers"
+_NO_FLOAT16: Final = "bfloat16 or float32 only"
+"""In float16 the answers are empty."""
 _NO_LORA: Final = "no LoRA in vLLM"
 _WEAK_AT_TOOLS: Final = "weak at tool calls"
 _TRANSLATES: Final = "vLLM 0.14.1 or later; translates only, and its stock template wants language-code parts"
@@ -273,7 +274,7 @@ _CLASSIFIERS = (
         "shieldgemma-2-4b-it",
         "shieldgemma2",
         "classification",
-        frozenset({"image"}),
+        _IMAGE,
         _128K,
         None,
         parameters_b=4.3,

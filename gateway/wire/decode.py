@@ -55,7 +55,9 @@ def _plain(what: str) -> str:
     """Turn "Expected `int | null`, got `bool`" into OpenAI's kind of English."""
 
     def name(match: re.Match[str]) -> str:
-        kinds = [_TYPES.get(kind, f"'{kind}'") for kind in match[1].split(" | ") if kind != "null" or match[1] == "null"]
+        kinds = [
+            _TYPES.get(kind, f"'{kind}'") for kind in match[1].split(" | ") if kind != "null" or match[1] == "null"
+        ]
         return " or ".join(kinds)
 
     sentence = _QUOTED.sub(name, what)

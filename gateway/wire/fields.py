@@ -17,7 +17,9 @@ Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 TopLogprobs = Annotated[int, Meta(ge=0, le=20)]
 StopString = Annotated[str, Meta(min_length=1, max_length=4096)]
 Stop = StopString | Annotated[list[StopString], Meta(max_length=4)]
-LogitBias = Annotated[dict[Annotated[str, Meta(pattern=r"^\d{1,9}$")], Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=1024)]
+LogitBias = Annotated[
+    dict[Annotated[str, Meta(pattern=r"^\d{1,9}$")], Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=1024)
+]
 TemplateValue = bool | int | float | Annotated[str, Meta(max_length=65_536)] | None
 ChatTemplateKwargs = Annotated[dict[str, TemplateValue], Meta(max_length=32)]
 

@@ -66,7 +66,8 @@ class FilePart(Part, frozen=True, tag="file"):
 type_of_part = {TextPart: "text", ImagePart: "image", AudioPart: "audio", VideoPart: "video"}
 
 UserContent = (
-    str | Annotated[list[TextPart | ImagePart | AudioPart | VideoPart | FilePart], Meta(min_length=1, max_length=MAX_PARTS)]
+    str
+    | Annotated[list[TextPart | ImagePart | AudioPart | VideoPart | FilePart], Meta(min_length=1, max_length=MAX_PARTS)]
 )
 TextContent = str | Annotated[list[TextPart], Meta(min_length=1, max_length=MAX_PARTS)]
 AssistantContent = str | Annotated[list[TextPart | RefusalPart], Meta(max_length=MAX_PARTS)] | None

@@ -46,9 +46,9 @@ class ReplyMessage(Struct):
     role: str = "assistant"
     content: str | None = None
     refusal: str | None = None
-    tool_calls: Raw | None | UnsetType = UNSET
-    reasoning: str | None | UnsetType = UNSET
-    reasoning_content: str | None | UnsetType = UNSET
+    tool_calls: Raw | UnsetType | None = UNSET
+    reasoning: str | UnsetType | None = UNSET
+    reasoning_content: str | UnsetType | None = UNSET
 
 
 class ChatChoice(Struct):

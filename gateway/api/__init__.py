@@ -1,0 +1,1 @@
+"""The HTTP edge: routes, ASGI messages in and out, OpenAI's envelope around errors."""

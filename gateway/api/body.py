@@ -1,0 +1,89 @@
+"""Reading a request's body: bounded in size, packed and unpacked, and in time."""
+
+import asyncio
+import zlib
+from collections.abc import Iterable
+
+from gateway.api.asgi import Receive
+from gateway.errors import BodyTimeout, InvalidRequest, RequestTooLarge
+
+BODY_TIMEOUT_S = 60.0
+"""For the whole body: 32 MB in this time is a slow line, not a stalled one."""
+INLINE_BYTES = 65_536
+"""Packed bodies above this are unpacked in a thread: the event loop serves others meanwhile."""
+
+
+class ClientGoneError(Exception):
+    """The client went away while it was sending."""
+
+
+async def read_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive, max_bytes: int) -> bytes:
+    """Return the whole body, unpacked.
+
+    Raises RequestTooLarge (before reading where `content-length` says so), BodyTimeout, InvalidRequest for an
+    encoding that isn't gzip, and ClientGoneError.
+    """
+    length, encoding = None, b""
+    for name, value in headers:
+        if name == b"content-length":
+            length = int(value)
+        elif name == b"content-encoding":
+            encoding = value.strip().lower()
+    if length is not None and length > max_bytes:
+        raise _too_large(max_bytes)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            body = await _receive_all(receive, max_bytes)
+    except TimeoutError:
+        message = "The request body did not arrive in time."
+        raise BodyTimeout(message) from None
+    if encoding in (b"", b"identity"):
+        return body
+    if encoding not in (b"gzip", b"x-gzip"):
+        message = "Unsupported content-encoding: send the body as it is, or with gzip."
+        raise InvalidRequest(message)
+    if len(body) <= INLINE_BYTES and max_bytes <= INLINE_BYTES:
+        return unpack_gzip(body, max_bytes)
+    return await asyncio.to_thread(unpack_gzip, body, max_bytes)
+
+
+async def _receive_all(receive: Receive, max_bytes: int) -> bytes:
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):
+        body: bytes = message.get("body", b"")
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+        return body
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+        message = await receive()
+
+
+def unpack_gzip(data: bytes, max_bytes: int) -> bytes:
+    """Return the unpacked body; never unpacks more than `max_bytes`. Raises RequestTooLarge or InvalidRequest."""
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        body = unpacker.decompress(data, max_bytes + 1)
+    except zlib.error:
+        message = "The request body is not valid gzip."
+        raise InvalidRequest(message) from None
+    if len(body) > max_bytes:
+        raise _too_large(max_bytes)
+    if not unpacker.eof:
+        message = "The request body's gzip data is cut off."
+        raise InvalidRequest(message)
+    return body
+
+
+def _too_large(max_bytes: int) -> RequestTooLarge:
+    return RequestTooLarge(f"The request body is over this gateway's limit of {max_bytes:,} bytes.")

@@ -1,0 +1,40 @@
+"""Values to JSON and to events of a stream; errors to OpenAI's envelope."""
+
+import math
+
+import msgspec
+
+from gateway.errors import GatewayError, MethodNotAllowed
+from gateway.wire.replies import ErrorBody, ErrorDetail
+
+JSON_TYPE = (b"content-type", b"application/json")
+STREAM_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def error_body(error: GatewayError) -> bytes:
+    """Return `{"error": {"message", "type", "param", "code"}}`."""
+    return _ENCODER.encode(ErrorBody(ErrorDetail(error.message, error.type, error.param, error.code)))
+
+
+def error_event(error: GatewayError) -> bytes:
+    """Return the error as an event of a stream; `"error"` comes first in the object, as some clients expect."""
+    return b"data: " + error_body(error) + b"\n\n"
+
+
+def error_headers(error: GatewayError) -> list[tuple[bytes, bytes]]:
+    """Return the headers that say whether and when to retry."""
+    headers: list[tuple[bytes, bytes]] = []
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
+        headers.append((b"retry-after-ms", b"%d" % max(1, math.ceil(error.retry_after_s * 1000))))
+    if error.retryable is False:
+        headers.append((b"x-should-retry", b"false"))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", error.allow.encode("ascii")))
+    return headers

@@ -1,0 +1,83 @@
+"""Which path is served by what.
+
+The paths that reach workers are looked up in a table, before Starlette: its router and middleware cost as much as the
+rest of a request. Starlette serves the others, the 404 in OpenAI's shape, and the lifespan.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.api.asgi import Application, Receive, Scope, Send
+from gateway.api.models import ModelsEndpoint
+from gateway.api.replies import error_body, error_headers
+from gateway.api.request_ids import request_id_of
+from gateway.api.status import StatusEndpoints
+from gateway.errors import GatewayError, InternalError, InvalidRequest, MethodNotAllowed, PathNotFound
+
+
+class Lifespan(Protocol):
+    """Opens and closes what the application owns."""
+
+    def __call__(self, app: Starlette, /) -> AbstractAsyncContextManager[None]: ...
+
+
+class Edge:
+    """The ASGI application."""
+
+    def __init__(self, endpoints: Mapping[str, Application], rest: Application) -> None:
+        self._endpoints = endpoints
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the lifespan."""
+        endpoint = self._endpoints.get(scope["path"]) if scope["type"] == "http" else None
+        await (endpoint or self._rest)(scope, receive, send)
+
+
+def build_starlette(models: ModelsEndpoint, status: StatusEndpoints, lifespan: Lifespan) -> Starlette:
+    """Build the application for everything that doesn't reach a worker."""
+    return Starlette(
+        routes=[
+            Route("/v1/models", models.list_models, methods=["GET"]),
+            Route("/v1/models/{model:path}", models.retrieve_model, methods=["GET"]),
+            Route("/healthz", status.healthz, methods=["GET"]),
+            Route("/readyz", status.readyz, methods=["GET"]),
+            Route("/metrics", status.metrics, methods=["GET"]),
+        ],
+        exception_handlers={GatewayError: _gateway_error, HTTPException: _http_error, Exception: _internal_error},
+        lifespan=lifespan,
+    )
+
+
+def _answer(request: Request, error: GatewayError) -> Response:
+    headers = {name.decode(): value.decode() for name, value in error_headers(error)}
+    headers["x-request-id"] = request_id_of(request.scope["headers"])
+    return Response(error_body(error), error.status, headers, media_type="application/json")
+
+
+async def _gateway_error(request: Request, exc: Any) -> Response:
+    return _answer(request, exc)
+
+
+async def _http_error(request: Request, exc: Any) -> Response:
+    path = request.url.path[:128]
+    match exc.status_code:
+        case 404:
+            return _answer(request, PathNotFound(f"Unknown path: {request.method} {path}."))
+        case 405:
+            allow = (exc.headers or {}).get("Allow", "GET")
+            return _answer(request, MethodNotAllowed(f"{request.method} is not allowed for {path}.", allow=allow))
+        case _:
+            return _answer(request, InvalidRequest("The request can't be served."))
+
+
+async def _internal_error(request: Request, exc: Exception) -> Response:
+    del exc  # Starlette re-raises it for the server to log
+    return _answer(request, InternalError())

@@ -1,0 +1,152 @@
+"""Builds and owns every long-lived object: settings in, a running server out."""
+
+import asyncio
+import contextlib
+import random
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import uvicorn
+import uvloop
+from starlette.applications import Starlette
+
+from gateway import __version__
+from gateway.api.inference import InferenceEndpoint
+from gateway.api.models import ModelsEndpoint
+from gateway.api.protocol import GatewayProtocol
+from gateway.api.routes import Edge, build_starlette
+from gateway.api.status import StatusEndpoints
+from gateway.auth.keys import KeyRing
+from gateway.config.model import Settings
+from gateway.dialects.control_tokens import MarkerGuard
+from gateway.dialects.stops import stop_markers
+from gateway.observability.logs import RequestLog, configure_logging
+from gateway.observability.metrics import Metrics
+from gateway.observability.record import RequestRecord
+from gateway.pipeline.chat import chat
+from gateway.pipeline.completions import complete
+from gateway.pipeline.embeddings import embed
+from gateway.pipeline.services import Services
+from gateway.routing.fleet import Worker, build_fleet
+from gateway.routing.health import HealthMonitor
+from gateway.upstream.vllm import WorkerClient
+
+KEEP_ALIVE_S = 75
+"""Longer than the idle time of common clients and balancers, so that they close first."""
+
+
+class RequestObserver:
+    """Turns each request's record into its log line and its metrics."""
+
+    def __init__(self, metrics: Metrics, log: RequestLog) -> None:
+        self._metrics = metrics
+        self._log = log
+
+    def begin(self) -> None:
+        """Count a request that begins."""
+        self._metrics.begin()
+
+    def end(self, record: RequestRecord) -> None:
+        """Log and count a request that has ended."""
+        now = time.monotonic()
+        self._metrics.end(record, now)
+        self._log.write(record, now)
+
+
+def build_app(settings: Settings, loop: asyncio.AbstractEventLoop) -> Edge:
+    """Build the application for one event loop; its lifespan starts and ends what runs beside requests."""
+    rng = random.Random()  # noqa: S311  # spreads load, protects nothing
+    fleet = build_fleet(settings.models, created=int(time.time()))
+    clients: Mapping[Worker, WorkerClient] = MappingProxyType(
+        {
+            worker: WorkerClient(worker.url, api_key=worker.api_key.reveal() if worker.api_key else None, loop=loop)
+            for _, worker in fleet.workers()
+        }
+    )
+    services = Services(
+        server=settings.server,
+        keys=KeyRing.from_settings(settings, now_s=time.time),
+        fleet=fleet,
+        clients=clients,
+        guards=MappingProxyType({m.variant.family: MarkerGuard(m.variant.family) for m in fleet.models}),
+        rng=rng,
+        clock=time.monotonic,
+    )
+    metrics = Metrics([(model.name, worker) for model, worker in fleet.workers()], __version__)
+    log = RequestLog(sys.stderr.buffer, loop)
+    observer = RequestObserver(metrics, log)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        try:
+            async with HealthMonitor(fleet, stop_markers, rng=rng):
+                yield
+        finally:
+            for client in clients.values():
+                client.close()
+            log.close()
+
+    endpoints = {
+        "/v1/chat/completions": InferenceEndpoint("chat", chat, services, observer),
+        "/v1/completions": InferenceEndpoint("completions", complete, services, observer),
+        "/v1/embeddings": InferenceEndpoint("embeddings", embed, services, observer),
+    }
+    status = StatusEndpoints(fleet, metrics.render)
+    return Edge(endpoints, build_starlette(ModelsEndpoint(services), status, lifespan))
+
+
+class GatewayServer(uvicorn.Server):
+    """uvicorn's server: says on standard output when it is ready, and ends with exit status 0 after a drain."""
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        """Start listening, then print the line that scripts wait for."""
+        await super().startup(sockets)  # type: ignore[arg-type]
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            print(f"gateway ready on http://{shown}:{port}", flush=True)  # noqa: T201  # the contract's ready line
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Drain on SIGTERM and SIGINT; unlike uvicorn's own, the signal isn't raised again afterwards."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def serve(settings: Settings, *, config_path: Path) -> int:
+    """Serve until SIGTERM or SIGINT, drain, and return the exit status."""
+    del config_path
+    configure_logging()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> int:
+    app = build_app(settings, asyncio.get_running_loop())
+    config = uvicorn.Config(
+        app,
+        host=settings.server.host,
+        port=settings.server.port,
+        http=GatewayProtocol,
+        ws="none",
+        lifespan="on",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=int(settings.server.drain_s),
+    )
+    server = GatewayServer(config)
+    await server.serve()
+    return 0 if server.started else 1

@@ -1,0 +1,1 @@
+"""What operators see: metrics, logs, and the record of each request they are made from."""

@@ -1,0 +1,1 @@
+"""The order of the steps: one function per endpoint, read from top to bottom."""

@@ -1,0 +1,42 @@
+"""The client's side of a request, as the pipeline sees it."""
+
+from typing import Protocol
+
+from gateway.errors import GatewayError
+from gateway.values import RequestId
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Client(Protocol):
+    """Takes the answer to one request: either one reply, or a stream of bytes.
+
+    Writing waits while the client's socket is full; a client that goes away cancels the task that serves it.
+    """
+
+    request_id: RequestId
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the head of a stream has gone out: from then on errors are events of the stream."""
+        ...
+
+    async def send_json(self, body: bytes, headers: Headers) -> None:
+        """Answer 200 with a whole JSON body."""
+        ...
+
+    async def begin_stream(self, headers: Headers) -> None:
+        """Answer 200 with the head of an event stream."""
+        ...
+
+    async def send_chunk(self, data: bytes) -> None:
+        """Send a piece of the stream."""
+        ...
+
+    async def end_stream(self) -> None:
+        """End the stream as complete."""
+        ...
+
+    async def send_error(self, error: GatewayError) -> None:
+        """Answer with an error; inside a stream, as an event, after which the transfer is left broken."""
+        ...

@@ -1,0 +1,72 @@
+"""`POST /v1/completions`: raw text in, raw text out.
+
+The prompt is the client's own rendering, control tokens included: nothing is neutralised here. What the key may do is
+what the model's chat could do too; there is no text of others in it to protect.
+"""
+
+from typing import Any
+
+import msgspec
+
+from gateway.dialects.stops import default_stop_token_ids
+from gateway.pipeline.deliver import answer_headers, deliver_stream, fetch_reply
+from gateway.pipeline.dispatch import WorkerCall
+from gateway.pipeline.relay import StreamRelay, rename_pair
+from gateway.pipeline.services import Inbound, Services, admit
+from gateway.routing.fleet import ServedModel, Worker
+from gateway.values import Task
+from gateway.wire.completions import FORWARDED, CompletionRequest, parse_completion_request
+from gateway.wire.replies import CompletionReply, UsageBody, usage_body
+
+TASKS: frozenset[Task] = frozenset({"chat", "completion", "classification"})
+PATH = "/v1/completions"
+
+_REPLY = msgspec.json.Decoder(CompletionReply)
+_ENCODER = msgspec.json.Encoder()
+
+
+async def complete(services: Services, inbound: Inbound) -> None:
+    """Serve one text completion. Raises the GatewayError that the client gets."""
+    record = inbound.record
+    request = parse_completion_request(inbound.body)
+    record.stream = bool(request.stream)
+    model = admit(services, inbound.key, request.model, TASKS)
+    record.model = model.name
+    fields = _worker_fields(model, request)
+    default_stop_ids = default_stop_token_ids(model.variant.family)
+
+    def body_for(worker: Worker) -> bytes:
+        stop_ids = (worker.facts.stop_token_ids if worker.facts else ()) or default_stop_ids
+        return _ENCODER.encode({**fields, "stop_token_ids": stop_ids})
+
+    call = WorkerCall(
+        path=PATH,
+        body_for=body_for,
+        request_id=inbound.worker_request_id,
+        deadline=record.started + services.server.request_timeout_s,
+        prompt_param="prompt",
+    )
+    if request.stream:
+        relay = StreamRelay(
+            show_usage=bool(request.stream_options and request.stream_options.include_usage),
+            rename=rename_pair(model.served_name, model.name),
+        )
+        await deliver_stream(services, model, call, inbound, relay)
+        return
+    reply = await fetch_reply(services, model, call, record, _REPLY)
+    record.usage = (reply.usage or UsageBody()).to_usage()
+    reply.model = model.name
+    reply.usage = usage_body(record.usage)
+    await inbound.client.send_json(_ENCODER.encode(reply), answer_headers(record))
+
+
+def _worker_fields(model: ServedModel, request: CompletionRequest) -> dict[str, Any]:
+    fields: dict[str, Any] = {"model": model.served_name}
+    for name in FORWARDED:
+        value = getattr(request, name)
+        if value is not None:
+            fields[name] = value
+    if request.stream:
+        fields["stream"] = True
+        fields["stream_options"] = {"include_usage": True}
+    return fields

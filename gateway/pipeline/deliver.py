@@ -1,0 +1,193 @@
+"""Bringing a worker's answer to the client: a stream by its bytes, anything else as one decoded reply."""
+
+import asyncio
+from typing import TypeVar
+
+import msgspec
+
+from gateway.errors import WorkerError, WorkerTimeout
+from gateway.observability.record import RequestRecord
+from gateway.pipeline.client import Client, Headers
+from gateway.pipeline.dispatch import WorkerCall, dispatch
+from gateway.pipeline.relay import DONE_FRAME, StreamRelay
+from gateway.pipeline.services import Inbound, Services
+from gateway.pipeline.worker_errors import error_of_failure
+from gateway.routing.fleet import ServedModel
+from gateway.upstream.failures import UpstreamFailure
+from gateway.upstream.vllm import WorkerReply
+
+T = TypeVar("T")
+KEEPALIVE_FRAME = b": keep-alive\n\n"
+
+
+class StreamHeartbeat:
+    """Keeps a silent stream alive with comments, from before the worker's first byte on."""
+
+    __slots__ = ("_client", "_record", "interval_s")
+
+    def __init__(self, client: Client, record: RequestRecord, interval_s: float) -> None:
+        self._client = client
+        self._record = record
+        self.interval_s = interval_s
+
+    async def beat(self) -> None:
+        """Send a comment, behind the stream's head if that isn't out yet."""
+        if not self._client.streaming:
+            await self._client.begin_stream(answer_headers(self._record))
+        await self._client.send_chunk(KEEPALIVE_FRAME)
+
+
+def answer_headers(record: RequestRecord) -> Headers:
+    """Return the headers that tell which worker answers and what the gateway cost."""
+    overhead_s = (record.sent_at or record.started) - record.started
+    return [
+        (b"x-gateway-worker", (record.worker or "").encode("ascii", "replace")),
+        (b"x-gateway-overhead-ms", b"%.3f" % (overhead_s * 1000)),
+    ]
+
+
+async def deliver_stream(
+    services: Services, model: ServedModel, call: WorkerCall, inbound: Inbound, relay: StreamRelay
+) -> None:
+    """Ask a worker and pass its stream on until it ends; what the relay counted is left in the record.
+
+    Raises the GatewayError that the client gets, or that ends the stream when the worker breaks off, fails or falls
+    silent.
+    """
+    record = inbound.record
+    heartbeat = StreamHeartbeat(inbound.client, record, services.server.keepalive_s)
+    dispatched = await dispatch(services, model, call, record, heartbeat)
+    watch = _SlowClientWatch(services.server.stream_idle_timeout_s)
+    pump = _Pump(inbound, relay, heartbeat, watch, services)
+    try:
+        await pump.run(dispatched.reply)
+    except UpstreamFailure as failure:
+        record.cause = f"{dispatched.worker.id}: {failure}"
+        raise error_of_failure(failure) from failure
+    finally:
+        dispatched.close()
+        watch.stop()
+        record.frames = relay.frames
+        record.usage = relay.usage
+        if relay.cause:
+            record.cause = f"{dispatched.worker.id}: {relay.cause}"
+
+
+class _Pump:
+    """Moves one stream from the worker to the client."""
+
+    def __init__(
+        self,
+        inbound: Inbound,
+        relay: StreamRelay,
+        heartbeat: StreamHeartbeat,
+        watch: "_SlowClientWatch",
+        services: Services,
+    ) -> None:
+        self._client = inbound.client
+        self._record = inbound.record
+        self._relay = relay
+        self._heartbeat = heartbeat
+        self._watch = watch
+        self._idle_timeout_s = services.server.stream_idle_timeout_s
+        self._clock = services.clock
+
+    async def run(self, reply: WorkerReply) -> None:
+        relay = self._relay
+        wait_s = min(self._heartbeat.interval_s, self._idle_timeout_s)
+        silent_s = 0.0
+        while True:
+            data = await reply.next_chunk(wait_s)
+            if data is None:
+                silent_s += wait_s
+                if silent_s >= self._idle_timeout_s:
+                    raise WorkerTimeout("The model's worker sent nothing for too long.")
+                await self._heartbeat.beat()
+                continue
+            silent_s = 0.0
+            if data == b"":
+                raise WorkerError("The model's worker broke off before the answer was complete.")
+            out = relay.feed(data)
+            if relay.done:
+                out += DONE_FRAME
+            if out:
+                await self._send(out)
+            if relay.failure is not None:
+                raise relay.failure
+            if relay.done:
+                await self._client.end_stream()
+                await _drain(reply)
+                return
+
+    async def _send(self, out: bytes) -> None:
+        if self._record.first_byte_at is None:
+            self._record.first_byte_at = self._clock()
+        if not self._client.streaming:
+            await self._client.begin_stream(answer_headers(self._record))
+        self._watch.begin()
+        await self._client.send_chunk(out)
+        self._watch.end()
+
+
+async def _drain(reply: WorkerReply) -> None:
+    """Read the end of the transfer behind `[DONE]`, so that the connection can be used again."""
+    try:
+        while await reply.next_chunk(1.0):
+            pass
+    except UpstreamFailure:
+        return
+
+
+class _SlowClientWatch:
+    """Ends a stream whose client takes nothing for `timeout_s`: it cancels the task that serves it.
+
+    One timer per stream that looks back, instead of one per chunk.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._since: float | None = None
+        self._timer = self._loop.call_later(timeout_s, self._look)
+
+    def begin(self) -> None:
+        """Note that a write has begun."""
+        self._since = self._loop.time()
+
+    def end(self) -> None:
+        """Note that the write is done."""
+        self._since = None
+
+    def stop(self) -> None:
+        """End the watch."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        if self._since is not None and now - self._since >= self._timeout_s:
+            if self._task is not None:
+                self._task.cancel("the client takes nothing")
+            return
+        wait_s = self._timeout_s if self._since is None else self._timeout_s - (now - self._since)
+        self._timer = self._loop.call_later(max(wait_s, 0.01), self._look)
+
+
+async def fetch_reply(
+    services: Services, model: ServedModel, call: WorkerCall, record: RequestRecord, decoder: msgspec.json.Decoder[T]
+) -> T:
+    """Ask a worker and return its whole answer, decoded. Raises the GatewayError that the client gets."""
+    dispatched = await dispatch(services, model, call, record)
+    try:
+        body = await dispatched.reply.read()
+    except UpstreamFailure as failure:
+        record.cause = f"{dispatched.worker.id}: {failure}"
+        raise error_of_failure(failure) from failure
+    finally:
+        dispatched.close()
+    record.first_byte_at = services.clock()
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        record.cause = f"{dispatched.worker.id}: not the expected JSON: {type(error).__name__}"
+        raise WorkerError("The model's worker gave an answer that can't be read.") from error

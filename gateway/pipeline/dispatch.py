@@ -1,0 +1,128 @@
+"""Sending a request to one of a model's workers, and to another where the first gave no byte.
+
+Retries are few and safe: only before any byte of an answer, only to a worker that was not tried, at most
+`MAX_ATTEMPTS` in all, within the request's deadline. A worker that answers 429 or 503 has not begun, so another may.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.errors import GatewayError, NoWorkerAvailable
+from gateway.observability.record import RequestRecord
+from gateway.pipeline.services import Services
+from gateway.pipeline.worker_errors import (
+    RETRY_AFTER_S,
+    PromptParam,
+    detail_of,
+    error_of_failure,
+    error_of_status,
+)
+from gateway.routing.fleet import ServedModel, Worker
+from gateway.upstream.failures import ConnectFailed, ConnectionLost, UpstreamFailure
+from gateway.upstream.vllm import Heartbeat, WorkerReply
+from gateway.values import RequestId
+
+MAX_ATTEMPTS = 3
+MAX_ERROR_BYTES = 65_536
+BUSY_STATUSES = (429, 503)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCall:
+    """What is asked of a worker."""
+
+    path: str
+    body_for: Callable[[Worker], bytes]
+    """Writes the request for one worker: what it told when it joined may change it."""
+    request_id: RequestId
+    """Ours, unique: vLLM makes the answer's id of it."""
+    deadline: float
+    """A time of the event loop's clock."""
+    prompt_param: PromptParam
+    """The field that holds the endpoint's prompt, for errors."""
+
+
+class Dispatched:
+    """A worker's answer that has begun with status 200. `close` ends it on every path, and aborts it when early."""
+
+    __slots__ = ("reply", "worker")
+
+    def __init__(self, worker: Worker, reply: WorkerReply) -> None:
+        self.worker = worker
+        self.reply = reply
+
+    def close(self) -> None:
+        """Give the connection back or abort the request; free its place in the worker's load."""
+        self.worker.in_flight -= 1
+        self.reply.close()
+
+
+async def dispatch(
+    services: Services, model: ServedModel, call: WorkerCall, record: RequestRecord, heartbeat: Heartbeat | None = None
+) -> Dispatched:
+    """Return a worker's answer with status 200. Raises the GatewayError that the client gets."""
+    tried: list[Worker] = []
+    error: GatewayError | None = None
+    while len(tried) < MAX_ATTEMPTS:
+        worker = model.pick(tried, services.rng)
+        if worker is None:
+            break
+        tried.append(worker)
+        try:
+            dispatched = await _ask(services, worker, call, record, heartbeat)
+        except UpstreamFailure as failure:
+            record.cause = f"{worker.id}: {failure}"
+            error = error_of_failure(failure)
+            if isinstance(failure, ConnectFailed):
+                worker.mark_down(str(failure))
+            if not _another_may_try(failure):
+                break
+            continue
+        status = dispatched.reply.status
+        if status == 200:
+            return dispatched
+        error = await _refusal(dispatched, record, call.prompt_param)
+        if status not in BUSY_STATUSES:
+            break
+    if error is None:
+        message = "No worker for this model is available at the moment. Please retry."
+        error = NoWorkerAvailable(message, retry_after_s=RETRY_AFTER_S)
+    raise error
+
+
+async def _ask(
+    services: Services, worker: Worker, call: WorkerCall, record: RequestRecord, heartbeat: Heartbeat | None
+) -> Dispatched:
+    record.worker = worker.id
+    record.attempts += 1
+    body = call.body_for(worker)
+    record.sent_at = services.clock()
+    worker.in_flight += 1
+    try:
+        reply = await services.clients[worker].post(
+            call.path, body, request_id=call.request_id, deadline=call.deadline, heartbeat=heartbeat
+        )
+    except BaseException:  # cancellation too: the worker's load must not keep a request that is gone
+        worker.in_flight -= 1
+        raise
+    return Dispatched(worker, reply)
+
+
+def _another_may_try(failure: UpstreamFailure) -> bool:
+    """Whether nothing of an answer has come, and time is left."""
+    return isinstance(failure, ConnectFailed) or (isinstance(failure, ConnectionLost) and not failure.bytes_received)
+
+
+async def _refusal(dispatched: Dispatched, record: RequestRecord, prompt_param: PromptParam) -> GatewayError:
+    """Return the client's error for an answer that is not 200."""
+    reply = dispatched.reply
+    try:
+        body = await reply.read(MAX_ERROR_BYTES)
+    except UpstreamFailure as failure:
+        record.cause = f"{dispatched.worker.id}: status {reply.status}, then {failure}"
+        return error_of_failure(failure) if reply.status == 200 else error_of_status(reply.status, b"", prompt_param)
+    finally:
+        dispatched.close()
+    if reply.status not in (400, 422):
+        record.cause = f"{dispatched.worker.id}: status {reply.status}: {detail_of(body).message[:200]}"
+    return error_of_status(reply.status, body, prompt_param)

@@ -1,0 +1,125 @@
+"""Finding out whether workers answer, and what they are, with probes of their own.
+
+Each worker has one task. A worker is up when `/health` answers and `/v1/models` lists the model; it is asked for its
+context length and for the ids of the family's end-of-turn markers each time it comes up, since it may have been
+restarted with other flags. Probes never touch the path of requests: routing reads the state they leave behind.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Sequence
+
+import httpx2
+import msgspec
+
+from gateway.routing.fleet import Fleet, ServedModel, Worker
+from gateway.values import Family, WorkerFacts
+
+PROBE_TIMEOUT_S = 5.0
+UP_INTERVAL_S = 5.0
+DOWN_INTERVAL_S = 1.0
+
+logger = logging.getLogger("gateway.health")
+
+StopMarkers = Callable[[Family], Sequence[str]]
+"""The end-of-turn markers of a family, in the order in which their ids are sent."""
+
+
+class _Model(msgspec.Struct):
+    id: str
+    max_model_len: int | None = None
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+class _Tokens(msgspec.Struct):
+    tokens: list[int]
+
+
+class HealthMonitor:
+    """Keeps the state of every worker of a fleet; a context manager that owns its tasks."""
+
+    def __init__(self, fleet: Fleet, stop_markers: StopMarkers, *, rng: random.Random) -> None:
+        self._fleet = fleet
+        self._stop_markers = stop_markers
+        self._rng = rng
+        self._tasks: list[asyncio.Task[None]] = []
+        self._http = httpx2.AsyncClient(timeout=PROBE_TIMEOUT_S, trust_env=False)
+
+    async def __aenter__(self) -> "HealthMonitor":
+        for model, worker in self._fleet.workers():
+            self._tasks.append(asyncio.create_task(self._watch(model, worker), name=f"health {worker.id}"))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await self._http.aclose()
+
+    async def _watch(self, model: ServedModel, worker: Worker) -> None:
+        while True:
+            before = worker.state
+            await self.probe(model, worker)
+            if worker.state != before:
+                level = logging.INFO if worker.state == "up" else logging.WARNING
+                logger.log(
+                    level,
+                    "worker %s of %s is %s%s",
+                    worker.id,
+                    model.name,
+                    worker.state,
+                    f": {worker.problem}" if worker.problem else "",
+                )
+            interval_s = UP_INTERVAL_S if worker.state == "up" else DOWN_INTERVAL_S
+            await asyncio.sleep(interval_s * (0.9 + 0.2 * self._rng.random()))
+
+    async def probe(self, model: ServedModel, worker: Worker) -> None:
+        """Ask the worker how it is and note the answer on it; never raises."""
+        try:
+            reply = await self._http.get(f"{worker.url}/health")
+            if reply.status_code != 200:
+                worker.mark_down(f"/health answered {reply.status_code}")
+            elif worker.state != "up":
+                await self._join(model, worker)
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            worker.mark_down(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+        except msgspec.DecodeError:
+            worker.mark_misconfigured("it doesn't answer like vLLM")
+
+    async def _join(self, model: ServedModel, worker: Worker) -> None:
+        headers = {"authorization": f"Bearer {worker.api_key.reveal()}"} if worker.api_key else {}
+        reply = await self._http.get(f"{worker.url}/v1/models", headers=headers)
+        if reply.status_code in (401, 403):
+            worker.mark_misconfigured("it refuses the worker's api_key")
+            return
+        if reply.status_code != 200:
+            worker.mark_misconfigured(f"/v1/models answered {reply.status_code}")
+            return
+        served = msgspec.json.decode(reply.content, type=_Models).data
+        found = next((entry for entry in served if entry.id == model.served_name), None)
+        if found is None:
+            names = ", ".join(entry.id for entry in served[:5]) or "nothing"
+            worker.mark_misconfigured(f"it serves {names}, not {model.served_name}")
+            return
+        stop_ids = await self._stop_token_ids(model, worker, headers)
+        worker.mark_up(WorkerFacts(max_context_tokens=found.max_model_len, stop_token_ids=stop_ids))
+
+    async def _stop_token_ids(self, model: ServedModel, worker: Worker, headers: dict[str, str]) -> tuple[int, ...]:
+        """Resolve the family's markers with the worker's tokenizer; a marker that isn't one token is left out."""
+        ids: list[int] = []
+        for marker in self._stop_markers(model.variant.family):
+            body = {"model": model.served_name, "prompt": marker, "add_special_tokens": False}
+            reply = await self._http.post(f"{worker.url}/tokenize", json=body, headers=headers)
+            if reply.status_code != 200:
+                return ()
+            tokens = msgspec.json.decode(reply.content, type=_Tokens).tokens
+            if len(tokens) == 1:
+                ids.append(tokens[0])
+        return tuple(ids)

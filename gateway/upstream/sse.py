@@ -1,0 +1,49 @@
+"""Bytes of an event stream, cut into frames.
+
+A frame is everything up to and including a blank line. vLLM ends lines with LF; CRLF is accepted. Content can hold
+`data:` or `[DONE]` as text, but never a line break: JSON escapes it. So frames are cut at blank lines only, and what a
+frame means is read from its start.
+"""
+
+from gateway.upstream.failures import ProtocolViolation
+
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+
+
+class FrameSplitter:
+    """Cuts a byte stream into frames, whatever pieces it arrives in."""
+
+    __slots__ = ("_rest",)
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    @property
+    def empty(self) -> bool:
+        """Whether the stream stands at a frame's border."""
+        return not self._rest
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the frames that `data` completes. Raises ProtocolViolation on a frame over `MAX_FRAME_BYTES`."""
+        buffer = self._rest + data if self._rest else data
+        if b"\r" in buffer:
+            buffer = _unix_lines(buffer)
+        frames = buffer.split(b"\n\n")
+        self._rest = frames.pop()
+        if len(self._rest) > MAX_FRAME_BYTES:
+            message = f"stream frame over {MAX_FRAME_BYTES} bytes"
+            raise ProtocolViolation(message)
+        return [frame for frame in frames if frame]
+
+
+def _unix_lines(data: bytes) -> bytes:
+    """Replace CRLF by LF; a CR at the very end waits for its LF."""
+    return data.replace(b"\r\n", b"\n")
+
+
+def data_of(frame: bytes) -> bytes | None:
+    """Return the data of a frame (its `data:` lines, joined by LF), or None for comments and other fields."""
+    if frame.startswith(b"data: ") and b"\n" not in frame:
+        return frame[6:]
+    lines = [line[5:].removeprefix(b" ") for line in frame.split(b"\n") if line.startswith(b"data:")]
+    return b"\n".join(lines) if lines else None
