@@ -6,7 +6,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -81,7 +81,7 @@ def build_app(settings: Settings, loop: asyncio.AbstractEventLoop) -> Edge:
     observer = RequestObserver(metrics, log)
 
     @contextlib.asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
         try:
             async with HealthMonitor(fleet, stop_markers, rng=rng):
                 yield
@@ -111,7 +111,7 @@ class GatewayServer(uvicorn.Server):
             print(f"gateway ready on http://{shown}:{port}", flush=True)  # noqa: T201  # the contract's ready line
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         """Drain on SIGTERM and SIGINT; unlike uvicorn's own, the signal isn't raised again afterwards."""
         before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
         try:

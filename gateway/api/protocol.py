@@ -29,6 +29,7 @@ class GatewayProtocol(HttpToolsProtocol):
         """The task that serves the current request; set by the endpoint."""
         self._head_bytes = 0
         self._in_head = True
+        self._refused = False
         self._discarded_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
 
@@ -74,7 +75,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body; after the answer, discard it within a bound."""
-        if self.cycle is None:  # the head was refused
+        if self._refused:
             return
         if self.cycle.response_complete:
             self._discarded_bytes += len(body)
@@ -85,7 +86,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End a request's body."""
-        if self.cycle is not None:
+        if not self._refused:
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -99,6 +100,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def _refuse(self, error: GatewayError) -> None:
         if self.transport.is_closing():
             return
+        self._refused = True
         body = error_body(error)
         head = (
             b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\nconnection: close\r\n\r\n"

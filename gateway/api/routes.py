@@ -72,8 +72,9 @@ async def _http_error(request: Request, exc: Any) -> Response:
         case 404:
             return _answer(request, PathNotFound(f"Unknown path: {request.method} {path}."))
         case 405:
-            allow = (exc.headers or {}).get("Allow", "GET")
-            return _answer(request, MethodNotAllowed(f"{request.method} is not allowed for {path}.", allow=allow))
+            headers: Mapping[str, str] = exc.headers or {}
+            message = f"{request.method} is not allowed for {path}."
+            return _answer(request, MethodNotAllowed(message, allow=headers.get("Allow", "GET")))
         case _:
             return _answer(request, InvalidRequest("The request can't be served."))
 

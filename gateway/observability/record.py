@@ -1,6 +1,6 @@
 """What is known of a request when it ends: filled in by the steps, handed to observability once."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gateway.values import KeyId, ModelName, RequestId, TenantId, Usage, WorkerId
 
@@ -31,4 +31,3 @@ class RequestRecord:
     usage: Usage | None = None
     frames: int = 0
     """Data frames of a stream that went by; what an aborted stream has produced."""
-    notes: list[str] = field(default_factory=list)

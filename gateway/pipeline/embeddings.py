@@ -62,7 +62,7 @@ def _shaped(embedding: list[float] | str, request: EmbeddingRequest) -> list[flo
 
 
 def shorten(vector: list[float], dimensions: int) -> list[float]:
-    """Return the first `dimensions` numbers at length 1 again (Matryoshka). Raises InvalidRequest if there are fewer."""
+    """Return the first `dimensions` numbers at length 1 again (Matryoshka). Raises InvalidRequest if too few."""
     if dimensions > len(vector):
         message = f"This model's embeddings have {len(vector)} dimensions."
         raise InvalidRequest(message, param="dimensions")

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable, Sequence
+from typing import Self
 
 import httpx2
 import msgspec
@@ -50,7 +51,7 @@ class HealthMonitor:
         self._tasks: list[asyncio.Task[None]] = []
         self._http = httpx2.AsyncClient(timeout=PROBE_TIMEOUT_S, trust_env=False)
 
-    async def __aenter__(self) -> "HealthMonitor":
+    async def __aenter__(self) -> Self:
         for model, worker in self._fleet.workers():
             self._tasks.append(asyncio.create_task(self._watch(model, worker), name=f"health {worker.id}"))
         return self

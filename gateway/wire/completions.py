@@ -1,6 +1,6 @@
 """`POST /v1/completions`: the request (OpenAI's API reference, and vLLM 0.32's own fields)."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from msgspec import Meta, Struct
 from msgspec.json import Decoder
@@ -110,12 +110,15 @@ def check_prompt(prompt: Prompt, param: str, max_prompts: int) -> None:
     if len(prompt) > max_prompts:
         message = f"'{param}' may hold at most {max_prompts} entries, this one has {len(prompt)}."
         raise InvalidRequest(message, param=param)
-    kind = type(prompt[0])
+    texts = isinstance(prompt[0], str)
     for i, item in enumerate(prompt):
-        if type(item) is not kind or not (kind is str or (kind is list and _is_token_list(item))):
+        if not (isinstance(item, str) if texts else _is_token_list(item)):
             message = f"Invalid value for '{param}[{i}]': expected strings, or lists of token ids, all of one kind."
             raise InvalidRequest(message, param=f"{param}[{i}]")
 
 
-def _is_token_list(value: list[object]) -> bool:
-    return bool(value) and all(type(item) is int and 0 <= item < 2**31 for item in value)
+def _is_token_list(value: object) -> bool:
+    if not isinstance(value, list) or not value:
+        return False
+    items = cast("list[object]", value)
+    return all(type(item) is int and 0 <= item < 2**31 for item in items)

@@ -63,8 +63,6 @@ class FilePart(Part, frozen=True, tag="file"):
     file: FileRef
 
 
-type_of_part = {TextPart: "text", ImagePart: "image", AudioPart: "audio", VideoPart: "video"}
-
 UserContent = (
     str
     | Annotated[list[TextPart | ImagePart | AudioPart | VideoPart | FilePart], Meta(min_length=1, max_length=MAX_PARTS)]
