@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     models = commands.add_parser(
         "models",
         help="list the Gemma variants",
-        description="List the Gemma variants: what each takes in, how it calls tools, how much memory its weights need.",
+        description="List the Gemma variants: what each takes in, how it calls tools, what memory its weights need.",
     )
     models.add_argument("--json", action="store_true", help="as JSON")
     models.set_defaults(command=_models)
@@ -90,17 +90,15 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= _MAX_PORT:
+    if not text.isdecimal() or int(text) > _MAX_PORT:
         raise argparse.ArgumentTypeError(f"must be from 0 to {_MAX_PORT}")
-    return port
+    return int(text)
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
+    return int(text)
 
 
 def _serve(arguments: argparse.Namespace) -> int:

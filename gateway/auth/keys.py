@@ -12,11 +12,8 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Final
 
-from gateway.config.model import ModelSettings, Settings, TenantSettings
+from gateway.config.model import MAX_SECRET_CHARS, ModelSettings, Settings, TenantSettings
 from gateway.values import KeyId, ModelName, TenantId
-
-MAX_SECRET_BYTES: Final = 512
-"""Longer ones are refused unhashed."""
 
 _BEARER: Final = b"bearer "
 _KEY_HEADERS: Final = frozenset({b"api-key", b"x-api-key"})
@@ -77,10 +74,13 @@ class KeyRing:
         return cls(MappingProxyType(entries), anonymous=None, now_s=now_s)
 
     def authenticate(self, presented: str | None) -> ApiKey | None:
-        """The key whose secret was presented; None when there is none, or it is unknown, expired, or no key at all."""
+        """The key whose secret was presented; None when there is none, or it is unknown or expired.
+
+        What can't be a key, being too long or not ASCII, isn't hashed at all.
+        """
         if self._anonymous is not None:
             return self._anonymous
-        if not presented or len(presented) > MAX_SECRET_BYTES or not presented.isascii():
+        if not presented or len(presented) > MAX_SECRET_CHARS or not presented.isascii():
             return None
         digest = sha256(presented.encode("ascii")).digest()
         entry = self._entries.get(digest)
@@ -110,7 +110,7 @@ def extract_key(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
         if found is not None:
             return None
         found = secret
-    if found is None or len(found) > MAX_SECRET_BYTES or not found.isascii():
+    if found is None or len(found) > MAX_SECRET_CHARS or not found.isascii():
         return None
     return found.decode("ascii")
 

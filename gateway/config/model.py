@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Literal, final
+from typing import Final, Literal, final
 
 from gateway.values import DialectName, KeyId, ModelName, TenantId, Variant
 
@@ -31,6 +31,9 @@ Policy = Literal["dangerous", "harassment", "hate", "sexual", "violence"]
 OnError = Literal["open", "closed"]
 Over = Literal["reject", "truncate"]
 LogContent = Literal["hash", "off", "full"]
+MAX_SECRET_CHARS: Final = 512
+"""Of an API key."""
+
 Scalar = str | int | float | bool | None
 
 

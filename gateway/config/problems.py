@@ -50,5 +50,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean "x"?` when one of `known` looks like `word`, else nothing."""
     if len(word) > _COMPARED_CHARS:
         return ""
-    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)
     return f"; did you mean {quoted(matches[0])}?" if matches else ""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self, TypeVar
 
+from gateway.config.model import MAX_SECRET_CHARS
 from gateway.config.problems import Problem, did_you_mean, key_path, quoted
 from gateway.config.yaml_tree import FromEnvironment, Tree
 
@@ -29,7 +30,9 @@ class Form:
 
 
 NON_EMPTY: Final = Form(re.compile(r"(?s).+"), "not empty")
-SECRET: Final = Form(re.compile(r"[!-~]{8,512}"), "8 to 512 visible ASCII characters without spaces")
+SECRET: Final = Form(
+    re.compile(rf"[!-~]{{8,{MAX_SECRET_CHARS}}}"), f"8 to {MAX_SECRET_CHARS} visible ASCII characters without spaces"
+)
 ID: Final = Form(
     re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"), "1 to 64 letters, digits, dots, underscores and hyphens"
 )

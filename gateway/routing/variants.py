@@ -35,7 +35,7 @@ def _memory(
     return MappingProxyType({"bf16": bf16, "8-bit": eight, "4-bit": four})
 
 
-def _chat(  # noqa: PLR0913 (a row of the table)
+def _chat(
     name: str,
     family: Family,
     parameters_b: float,
