@@ -28,6 +28,9 @@ _PRECISIONS: Final[tuple[Precision, ...]] = ("bf16", "8-bit", "4-bit")
 _MODALITIES: Final = ("text", "image", "audio", "video")
 _RIGHT_ALIGNED: Final = frozenset({"context", *_PRECISIONS})
 
+_MEMORY_LEGEND: Final = (
+    "bf16, 8-bit, 4-bit: GB of memory for the weights alone; the cache of conversations comes on top."
+)
 _NO_TENANTS: Final = (
     "no tenants: nobody could use this gateway. Give each client a key in the file, such as\n"
     "\n"
@@ -138,10 +141,15 @@ def _count(number: int, noun: str) -> str:
 
 def _models(arguments: argparse.Namespace) -> int:
     if arguments.json:
-        print(json.dumps([_variant_json(variant) for variant in VARIANTS.values()], indent=2))
+        text = json.dumps([_variant_json(variant) for variant in VARIANTS.values()], indent=2)
     else:
-        print("\n".join(_table([_variant_row(variant) for variant in VARIANTS.values()])))
-        print("\nbf16, 8-bit, 4-bit: GB of memory for the weights alone; the cache of conversations comes on top.")
+        table = "\n".join(_table([_variant_row(variant) for variant in VARIANTS.values()]))
+        text = f"{table}\n\n{_MEMORY_LEGEND}"
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Whoever reads has seen enough (`| head`). The interpreter flushes once more at its end: let that succeed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return EXIT_OK
 
 

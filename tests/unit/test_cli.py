@@ -1,6 +1,8 @@
 """The commands, as a shell sees them."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -141,6 +143,16 @@ def test_models_prints_an_aligned_table(capsys: pytest.CaptureFixture[str]) -> N
         assert all(row[at - 2 : at] in {"  ", ""} for row in rows)
     row = next(row for row in rows if row.startswith("gemma-3-4b-it "))
     assert row.split()[:7] == ["gemma-3-4b-it", "chat", "gemma3-json", "text,image", "128K", "-", "yes"]
+
+
+def test_models_may_be_cut_short() -> None:
+    """`gateway models | head` ends without a traceback."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "gateway", "models"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=30, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_models_as_json(capsys: pytest.CaptureFixture[str]) -> None:
