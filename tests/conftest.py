@@ -33,8 +33,6 @@ def start_gateway() -> Iterator[Callable[..., GatewayProcess]]:
     with ExitStack() as stack:
 
         def start(config: dict[str, Any], **options: Any) -> GatewayProcess:
-            process = GatewayProcess(config, **options)
-            stack.callback(process.close)
-            return stack.enter_context(process)
+            return stack.enter_context(GatewayProcess(config, **options))
 
         yield start

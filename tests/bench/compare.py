@@ -1,8 +1,8 @@
 """Measures the gateway beside nginx and vllm-router, on this machine, in one run.
 
-Everything measured runs on core 0; the load and a mock worker on core 1. Rounds are interleaved, so that a change of the
-machine's speed meets every candidate. Only ratios within one run mean anything. A candidate that answers one request
-wrongly ends the run without figures.
+Everything measured runs on core 0; the load and a mock worker on core 1. Rounds are interleaved, so that a change of
+the machine's speed meets every candidate. Only ratios within one run mean anything. A candidate that answers one
+request wrongly ends the run without figures.
 """
 
 import argparse
@@ -75,7 +75,8 @@ def bottleneck_warning(results: dict[str, Rounds]) -> str | None:
     for name, rounds in results.items():
         reached = rounds.median("requests_per_s") or 0.0
         if name != PROBE and reached > 0.8 * ceiling:
-            return f"warning: {name} reached {reached / ceiling:.0%} of what the load side can do; its figure is a lower bound."
+            share = f"{reached / ceiling:.0%}"
+            return f"warning: {name} reached {share} of what the load side can do; its figure is a lower bound."
     return None
 
 

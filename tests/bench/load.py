@@ -1,4 +1,4 @@
-"""The two loads, run on the load core: unary requests by wrk, paced streams by our reader. A wrong answer ends the run."""
+"""The two loads, on the load core: unary requests by wrk, paced streams by our reader. A wrong answer ends the run."""
 
 import json
 import os

@@ -44,7 +44,7 @@ def _cpu_of(process: int) -> float:
 
 
 def _stat(process: int) -> list[str]:
-    """Fields of /proc/PID/stat after the command's name: state, parent, …"""
+    """Fields of /proc/PID/stat after the command's name; the first is the state, the second the parent."""
     return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,30 +33,29 @@ def gateway_config(worker_url: str, *, model: str = "google/gemma-3-270m", **sec
 
 
 class GatewayProcess:
-    """``with GatewayProcess(config) as gateway: … gateway.url``. Leaving the block stops it and checks that it exits 0."""
+    """``with GatewayProcess(config) as gateway: … gateway.url``.
+
+    Leaving the block stops it and checks that it exits 0; its output can still be read afterwards.
+    """
 
     def __init__(
-        self, config: Mapping[str, Any], *, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+        self,
+        config: Mapping[str, Any],
+        *,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="gateway-test-")
-        folder = Path(self._folder.name)
-        config_path = folder / "gateway.yaml"
+        self._folder = Path(tempfile.mkdtemp(prefix="gateway-test-"))
+        config_path = self._folder / "gateway.yaml"
         config_path.write_text(yaml.safe_dump(dict(config)))
-        self._log_path = folder / "stderr.log"
-        self._command = [
-            sys.executable,
-            "-m",
-            "gateway",
-            "serve",
-            "--config",
-            str(config_path),
-            "--port",
-            "0",
-            *arguments,
-        ]
+        self._log_path = self._folder / "stderr.log"
+        command = [sys.executable, "-m", "gateway", "serve", "--config", str(config_path), "--port", "0"]
+        self._command = [*command, *arguments]
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[str] | None = None
+        self._reader = threading.Thread(target=self._read_output, name="gateway-stdout", daemon=True)
         self._output: list[str] = []
+        self._kept_log = ""
         self._ready = threading.Event()
         self.url = ""
         self.port = 0
@@ -81,7 +81,7 @@ class GatewayProcess:
 
     @property
     def stderr(self) -> str:
-        return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+        return self._log_path.read_text(errors="replace") if self._log_path.exists() else self._kept_log
 
     @property
     def logs(self) -> list[dict[str, Any]]:
@@ -99,11 +99,11 @@ class GatewayProcess:
                 text=True,
                 env=self._environment,
             )
-        threading.Thread(target=self._read_output, name="gateway-stdout", daemon=True).start()
+        self._reader.start()
         self._ready.wait(_START_DEADLINE_S)
-        if not self.url:
-            self._running().kill()
-            self._running().wait()
+        if not self.port:
+            self._process.kill()
+            self._finish()
             raise RuntimeError(f"the gateway did not become ready:\n{self.stdout}{self._tail()}")
 
     def signal(self, number: signal.Signals) -> None:
@@ -113,7 +113,10 @@ class GatewayProcess:
         return self._running().wait(timeout_s)
 
     def stop(self, timeout_s: float = _STOP_DEADLINE_S) -> int:
-        """SIGTERM, then the exit status; a process that does not drain in time is killed and counts as failed."""
+        """SIGTERM, then the exit status; a process that does not drain in time is killed, which is a status below 0.
+
+        Stopping again returns the same status.
+        """
         process = self._running()
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
@@ -121,12 +124,16 @@ class GatewayProcess:
                 process.wait(timeout_s)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait()
+        self._finish()
         return process.returncode
 
-    def close(self) -> None:
-        """Removes the configuration and the log; after this `stderr` is empty."""
-        self._folder.cleanup()
+    def _finish(self) -> None:
+        """Waits for the end, keeps the log and removes the files."""
+        self._running().wait()
+        self._reader.join()
+        if self._folder.exists():
+            self._kept_log = self.stderr
+            shutil.rmtree(self._folder)
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None:
@@ -137,11 +144,12 @@ class GatewayProcess:
         """Collects standard output to its end; the ready line, or the end, wakes the starter."""
         stream = self._running().stdout
         if stream is not None:
-            for line in stream:
-                self._output.append(line)
-                if found := _READY.match(line):
-                    self.url, self.port = found[1], int(found[2])
-                    self._ready.set()
+            with stream:
+                for line in stream:
+                    self._output.append(line)
+                    if found := _READY.match(line):
+                        self.url, self.port = found[1], int(found[2])
+                        self._ready.set()
         self._ready.set()
 
     def _tail(self) -> str:

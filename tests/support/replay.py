@@ -36,7 +36,7 @@ class Shape:
     status: int
     headers: dict[str, str | None]
     content: Any
-    """Of a JSON body its shape; of a stream its frames' shapes, runs of equal ones told once."""
+    """Of a JSON body its shape; of a stream its frames' shapes in order, runs of equal ones told once."""
 
 
 def load_cases() -> list[Case]:
@@ -95,13 +95,15 @@ def _member(key: str, value: object, differs: tuple[str, ...]) -> Any:
     return shape_of(value, differs)
 
 
-def _stream_shape(text: str, differs: tuple[str, ...]) -> list[Any]:
-    frames: list[Any] = []
-    if not text.endswith("\n\n"):
-        frames.append("cut")
-    for block in text.removesuffix("\n\n").split("\n\n"):
+def _stream_shape(text: str, differs: tuple[str, ...]) -> dict[str, list[Any]]:
+    """Frames in order, per choice because choices take turns as they like; "stream" holds frames without choices."""
+    tracks: dict[str, list[Any]] = {}
+    for block in text.split("\n\n"):
         field, _, data = block.partition(": ")
-        found = data if field != "data" or data == "[DONE]" else shape_of(json.loads(data), differs)
-        if not frames or frames[-1] != found:
-            frames.append(found)
-    return frames
+        parsed = json.loads(data) if field == "data" and data != "[DONE]" else None
+        choices = parsed.get("choices") if parsed else None
+        track = tracks.setdefault(f"choice {choices[0]['index']}" if choices else "stream", [])
+        found = block if parsed is None else shape_of(parsed, differs)
+        if not track or track[-1] != found:
+            track.append(found)
+    return tracks

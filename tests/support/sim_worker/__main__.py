@@ -39,6 +39,9 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--template", choices=["gemma3", "plain"], default="gemma3", help="plain accepts any order of roles"
     )
+    parser.add_argument(
+        "--no-embeddings", action="store_true", help="answer 404 on /v1/embeddings, as generating engines do"
+    )
     parser.add_argument("--embedding-size", type=int, default=640)
     return parser.parse_args(argv)
 
@@ -58,6 +61,7 @@ def main(argv: list[str]) -> int:
         api_key=key,
         tool_parser=args.tool_parser,
         template=args.template,
+        embeddings=not args.no_embeddings,
         embedding_size=args.embedding_size,
     )
     listener = socket.create_server((args.host, args.port))

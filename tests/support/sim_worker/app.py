@@ -83,7 +83,7 @@ class App:
             scheme, _, key = (seen.header("authorization") or "").partition(" ")
             if scheme.lower() != "bearer" or key != self.settings.api_key:
                 raise unauthorized()
-        if seen.path not in self._routes:
+        if seen.path not in self._routes or (seen.path == "/v1/embeddings" and not self.settings.embeddings):
             raise framework_error(404, "Not Found")
         method, handler = self._routes[seen.path]
         if seen.method != method:

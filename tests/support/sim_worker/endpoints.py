@@ -61,6 +61,7 @@ class Worker:
             wanted, name = request.max_tokens, "max_tokens"
         script = self.scripts.take(exchange.seen.path, prompt.said)
         plan = self._plan(request, script, [prompt], wanted, name)
+        request.check_logprobs(request.top_logprobs)
         shape = self._shape(
             exchange, request, "chatcmpl-", logprobs=bool(request.logprobs), top=request.top_logprobs or 0
         )
@@ -76,6 +77,7 @@ class Worker:
         prompts = _prompts(request)
         script = self.scripts.take(exchange.seen.path, prompts[0].said)
         plan = self._plan(request, script, prompts, request.max_tokens, "max_tokens")
+        request.check_logprobs(request.logprobs)
         wants_logprobs = request.logprobs is not None
         shape = self._shape(exchange, request, "cmpl-", logprobs=wants_logprobs, top=request.logprobs or 0)
         if not request.stream:
@@ -142,7 +144,7 @@ class Worker:
 
     async def metrics(self, exchange: Exchange) -> None:
         text = render_metrics(self.settings.model, self.journal)
-        await exchange.reply(200, text.encode(), "text/plain; version=0.0.4; charset=utf-8")
+        await exchange.reply(200, text.encode(), "text/plain; version=1.0.0; charset=utf-8")
 
     def _check_model(self, name: str | None) -> None:
         if name and name != self.settings.model and name not in self.settings.lora_modules:

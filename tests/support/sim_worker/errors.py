@@ -13,7 +13,7 @@ class WorkerError(Exception):
 
 
 def error_body(message: str, kind: str, code: int, param: str | None = None) -> dict[str, Any]:
-    """vLLM's ErrorResponse: `code` is a number, unlike OpenAI's."""
+    """The ErrorResponse of vLLM: `code` is a number, unlike OpenAI's."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
@@ -24,7 +24,7 @@ def bad_request(message: str, param: str | None = None) -> WorkerError:
     return WorkerError(400, error_body(message, "BadRequestError", 400, param))
 
 
-def ill_typed(message: str, param: str) -> WorkerError:
+def ill_typed(message: str, param: str | None) -> WorkerError:
     """What the request models raise: the type is the HTTP phrase, the param a path from ``body``."""
     return WorkerError(400, error_body(f"1 validation error:\n  {message}", "Bad Request", 400, param))
 

@@ -92,7 +92,7 @@ class Exchange:
 
     async def _start(self, status: int, headers: Mapping[str, str]) -> None:
         self.seen.status = status
-        encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        encoded = [(name.encode(), value.encode("latin-1")) for name, value in {**headers, "vary": "Origin"}.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
 
     async def _body(self, body: bytes, *, more: bool) -> None:

@@ -1,13 +1,14 @@
-"""The request fields the worker checks, with vLLM 0.32's types; everything else is accepted and ignored, as vLLM does."""
+"""The request fields the worker checks, with vLLM 0.32's types; all others are accepted and ignored, as vLLM does."""
 
+import json
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
-from .errors import WorkerError, bad_request, ill_typed
+from .errors import WorkerError, bad_request, framework_error, ill_typed
+from .raw_checks import check_raw
 
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
@@ -79,6 +80,13 @@ class Sampling(Struct, kw_only=True):
     structured_outputs: StructuredOutputs | None = None
     user: str | None = None
 
+    def check_logprobs(self, wanted: int | None) -> None:
+        """More alternatives than an engine gives by default are refused."""
+        if wanted is not None and wanted > _MAX_LOGPROBS:
+            raise bad_request(
+                f"Requested sample logprobs of {wanted}, which is greater than max allowed: {_MAX_LOGPROBS}", "logprobs"
+            )
+
 
 class ChatRequest(Sampling, kw_only=True):
     messages: list[Message]
@@ -119,6 +127,8 @@ class DetokenizeRequest(Struct, kw_only=True):
     model: str | None = None
 
 
+_MAX_LOGPROBS = 20
+
 T = TypeVar("T", ChatRequest, CompletionRequest, EmbeddingRequest, TokenizeRequest, DetokenizeRequest)
 _LOCATION = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$(?P<path>.*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(\w+)`")
@@ -127,13 +137,17 @@ _MISSING = re.compile(r"missing required field `(\w+)`")
 def parse(raw: bytes, content_type: str, kind: type[T]) -> T:
     """The checked request; raises WorkerError in the shape vLLM gives this mistake."""
     if content_type.split(";", 1)[0].strip().lower() != "application/json":
-        raise ill_typed("Unsupported Media Type: Only 'application/json' is allowed", "body")
+        raise ill_typed("Unsupported Media Type: Only 'application/json' is allowed", None)
+    if not raw:
+        raise ill_typed("Field required", "body")
     try:
-        data = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise ill_typed(f"JSON decode error: {exc}", "body.0") from exc
+        data = json.loads(raw)
+    except json.JSONDecodeError as exc:
+        raise ill_typed("JSON decode error", f"body.{exc.pos}") from exc
+    except (UnicodeDecodeError, RecursionError) as exc:
+        raise framework_error(400, "There was an error parsing the body") from exc
     if isinstance(data, dict):
-        _check_before_types(data)
+        check_raw(data, chat="messages" in data or kind is ChatRequest, completion=kind is CompletionRequest)
     try:
         return msgspec.convert(data, kind, strict=False)
     except msgspec.ValidationError as exc:
@@ -148,64 +162,12 @@ def _type_error(exc: msgspec.ValidationError) -> WorkerError:
     return ill_typed(what, "body" + path.replace("[", ".").replace("]", ""))
 
 
-def _check_before_types(data: Mapping[str, Any]) -> None:
-    """The checks that vLLM runs on the raw body, before it looks at types."""
-    if data.get("stream_options") and not data.get("stream"):
-        raise bad_request("Stream options can only be defined when `stream=True`.", "stream_options")
-    if data.get("tools") == []:
-        raise bad_request("`tools` must not be an empty array.", "tools")
-    choice = data.get("tool_choice")
-    if choice is not None and choice != "none":
-        _check_tool_choice(choice, data.get("tools"))
-    response_format = data.get("response_format")
-    if (
-        isinstance(response_format, dict)
-        and response_format.get("type") == "json_schema"
-        and response_format.get("json_schema") is None
-    ):
-        raise bad_request("the 'json_schema' field must be provided.", "response_format")
-    if "messages" in data:
-        _check_chat_logprobs(data)
-    elif "prompt" in data and data["prompt"] in (None, ""):
-        raise bad_request("Either prompt or prompt_embeds must be provided and non-empty.", "prompt")
-
-
-def _check_tool_choice(choice: object, tools: object) -> None:
-    if tools is None:
-        raise bad_request("When using `tool_choice`, `tools` must be set.", "tool_choice")
-    if isinstance(choice, dict):
-        function = choice.get("function")
-        if not isinstance(function, dict):
-            raise bad_request("Invalid value for `function` in `tool_choice`!", "tool_choice.function")
-        names = (
-            [t["function"].get("name") for t in tools if isinstance(t, dict) and "function" in t]
-            if isinstance(tools, list)
-            else []
-        )
-        if function.get("name") not in names:
-            raise bad_request(
-                "The tool specified in `tool_choice` does not match any of the specified `tools`", "tool_choice"
-            )
-    elif choice not in ("auto", "required"):
-        raise bad_request(f"Invalid value for `tool_choice`: {choice}!", "tool_choice")
-
-
-def _check_chat_logprobs(data: Mapping[str, Any]) -> None:
-    top = data.get("top_logprobs")
-    if top is None:
-        return
-    if not isinstance(top, (int, float)):
-        raise bad_request("`top_logprobs` must be an integer.", "top_logprobs")
-    if top < 0 and top != -1:
-        raise bad_request("`top_logprobs` must be a positive value or -1.", "top_logprobs")
-    if top != 0 and not data.get("logprobs"):
-        raise bad_request("when using `top_logprobs`, `logprobs` must be set to true.", "top_logprobs")
-
-
 def check_sampling(request: Sampling, max_tokens: int | None) -> None:
     """The value ranges of vLLM's SamplingParams; those without a `param` have none there either."""
     if request.n is not None and request.n < 1:
-        raise bad_request(f"n must be at least 1, got {request.n}.", "n")
+        raise bad_request(f"n must be at least 1, got {request.n}.")
+    if (request.n or 1) > 1 and request.temperature == 0:
+        raise bad_request(f"n must be 1 when using greedy sampling, got {request.n}.")
     for name in ("presence_penalty", "frequency_penalty"):
         value = getattr(request, name)
         if value is not None and not -2 <= value <= 2:

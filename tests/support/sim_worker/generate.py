@@ -1,5 +1,6 @@
 """From a checked request and a script to what the worker will say: pieces, counts and the reason it ends. No I/O."""
 
+import itertools
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -67,8 +68,9 @@ def check_room(prompt_tokens: int, max_tokens: int | None, param: str, settings:
     room = limit - prompt_tokens
     if room < 1:
         raise bad_request(
-            f"This model's maximum context length is {limit} tokens. However, your prompt contains {prompt_tokens} input "
-            "tokens, which exceeds this limit even without any output tokens. Please reduce the length of the input prompt.",
+            f"This model's maximum context length is {limit} tokens. However, your prompt contains {prompt_tokens} "
+            "input tokens, which exceeds this limit even without any output tokens. "
+            "Please reduce the length of the input prompt.",
             "input_tokens",
         )
     return room if max_tokens is None else min(room, max_tokens)
@@ -77,7 +79,10 @@ def check_room(prompt_tokens: int, max_tokens: int | None, param: str, settings:
 def plan_choices(request: Sampling, script: Script, prompt: Prompt, budget: int) -> tuple[Choice, ...]:
     """`n` sequences of at most `budget` tokens, cut at the request's stop strings."""
     stops = [request.stop] if isinstance(request.stop, str) else (request.stop or [])
-    pieces, stopped_by = _cut_at_stop(_pieces(request, script, prompt.said), stops)
+    pieces = _pieces(request, script, prompt.said)
+    if request.ignore_eos:
+        pieces = list(itertools.islice(itertools.cycle(pieces or ["."]), budget))
+    pieces, stopped_by = _cut_at_stop(pieces, stops)
     if len(pieces) > budget or (len(pieces) == budget and stopped_by is None):
         choice = Choice(tuple(pieces[:budget]), script.finish_reason or "length", script.stop_reason, False, prompt)
     elif stopped_by is not None:

@@ -113,10 +113,10 @@ def chat_role_frames(plan: Plan, shape: Shape) -> Iterator[dict[str, Any]]:
         frame = _frame(
             shape, "chat.completion.chunk", [{"index": index, "delta": delta, "logprobs": None, "finish_reason": None}]
         )
-        frame["prompt_token_ids"] = list(plan.choices[index].prompt.ids) if shape.return_token_ids else None
-        frame["prompt_text"] = None
         if shape.continuous_usage:
             frame["usage"] = usage_in_frame(plan.prompt_tokens, 0)
+        frame["prompt_token_ids"] = list(plan.choices[index].prompt.ids) if shape.return_token_ids else None
+        frame["prompt_text"] = None
         yield frame
 
 
@@ -152,10 +152,10 @@ def _interleave(plan: Plan) -> Iterator[tuple[int, int, str, str, bool]]:
 
 
 def _finish(frame: dict[str, Any], plan: Plan, shape: Shape, said: int, *, last: bool) -> None:
-    if last and not shape.include_usage:
-        frame["system_fingerprint"] = FINGERPRINT
     if shape.continuous_usage:
         frame["usage"] = usage_in_frame(plan.prompt_tokens, said)
+    if last and not shape.include_usage:
+        frame["system_fingerprint"] = FINGERPRINT
 
 
 def usage_in_frame(prompt: int, completion: int) -> dict[str, Any]:
@@ -230,7 +230,7 @@ def completion_frames(plan: Plan, shape: Shape, *, echo: bool = False) -> Iterat
             "logprobs": _completion_logprobs([token], shape.top_logprobs, offsets[index]) if shape.logprobs else None,
             "finish_reason": choice.finish_reason if last else None,
             "stop_reason": choice.stop_reason if last else None,
-            "prompt_token_ids": list(choice.prompt.ids) if shape.return_token_ids and first else None,
+            "prompt_token_ids": list(choice.prompt.ids) if first and (echo or shape.return_token_ids) else None,
             "token_ids": _token_ids([token]) if shape.return_token_ids else None,
         }
         offsets[index] += len(token)

@@ -7,24 +7,32 @@ _DEPTH = 32
 
 
 def minimal_instance(schema: object, root: dict[str, Any] | None = None, depth: int = 0) -> Any:
-    """A valid instance with required members only. `pattern` is not followed; a `default` or `examples` beside it is."""
+    """A valid instance with required members only.
+
+    `pattern` is not followed: a `default` or the first of `examples` beside it is taken.
+    """
     if not isinstance(schema, dict) or depth > _DEPTH:
         return None
     root = schema if root is None else root
-    if "$ref" in schema:
-        return minimal_instance(_resolve(schema["$ref"], root), root, depth + 1)
-    if "const" in schema:
-        return schema["const"]
-    if schema.get("enum"):
-        return schema["enum"][0]
-    for union in ("anyOf", "oneOf"):
-        if schema.get(union):
-            return minimal_instance(schema[union][0], root, depth + 1)
-    if schema.get("allOf"):
-        return minimal_instance(_merge(schema, root), root, depth + 1)
+    inner = _meant(schema, root)
+    if inner is not None:
+        return minimal_instance(inner, root, depth + 1)
+    if "const" in schema or schema.get("enum"):
+        return schema["const"] if "const" in schema else schema["enum"][0]
     if "pattern" in schema:
         return schema.get("default", next(iter(schema.get("examples", [""]))))
     return _of_type(schema, root, depth)
+
+
+def _meant(schema: dict[str, Any], root: dict[str, Any]) -> object:
+    """The schema that this one stands for, when it only refers to others."""
+    if "$ref" in schema:
+        return _resolve(schema["$ref"], root)
+    for union in ("anyOf", "oneOf"):
+        if schema.get(union):
+            found: object = schema[union][0]
+            return found
+    return _merge(schema, root) if schema.get("allOf") else None
 
 
 def _of_type(schema: dict[str, Any], root: dict[str, Any], depth: int) -> Any:

@@ -1,4 +1,4 @@
-"""Serves the application with uvicorn, as vLLM does: in the foreground, or in a thread for the tests of this process."""
+"""Serves the application with uvicorn, as vLLM does: in the foreground, or in a thread for tests in this process."""
 
 import asyncio
 import socket
@@ -21,7 +21,7 @@ _POLL_S = 0.005
 
 
 def make_protocol(app: App) -> type[HttpToolsProtocol]:
-    """uvicorn's protocol, which also hands the application its transport, so that it can break the wire."""
+    """The protocol of uvicorn, which also hands the application its transport, so that it can break the wire."""
 
     class Protocol(HttpToolsProtocol):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it too

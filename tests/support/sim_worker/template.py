@@ -19,11 +19,11 @@ def last_user_text(messages: list[dict[str, Any]]) -> str:
     return content_text(messages[-1].get("content")) if messages else ""
 
 
-def content_text(content: object) -> str:
+def content_text(content: object, joint: str = "") -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+        return joint.join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return ""
 
 
@@ -36,7 +36,8 @@ def render_plain(messages: list[dict[str, Any]]) -> str:
 def render_gemma3(messages: list[dict[str, Any]]) -> str:
     """The prompt; raises WorkerError where the template raises."""
     if not messages:
-        raise bad_request("list object has no element 0")
+        raise bad_request("Cannot apply chat template to an empty conversation. Provide at least one message.")
+    messages = fold_developers(messages)
     prefix = ""
     turns = messages
     if messages[0].get("role") == "system":
@@ -54,6 +55,22 @@ def render_gemma3(messages: list[dict[str, Any]]) -> str:
     return "".join(rendered)
 
 
+def fold_developers(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Turns developer messages into system text, as vLLM does for templates that know no developer.
+
+    All system text goes to the front then. Without a developer message nothing moves, so a system message at a later
+    place stays there.
+    """
+    if not any(message.get("role") == "developer" for message in messages):
+        return messages
+    systems = [m for m in messages if m.get("role") in {"developer", "system"}]
+    others = [m for m in messages if m.get("role") not in {"developer", "system"}]
+    if systems == [messages[0]]:
+        return [{**messages[0], "role": "system"}, *others]
+    texts = [content_text(message.get("content"), joint="\n") for message in systems]
+    return [{"role": "system", "content": "\n\n".join(text for text in texts if text)}, *others]
+
+
 def _system_text(content: object) -> str:
     """Of a list only the first part survives, as in the template."""
     if isinstance(content, list):
@@ -66,7 +83,7 @@ def _turn_content(content: object) -> str:
         return content.strip()
     if isinstance(content, list):
         return "".join(_part_text(part) for part in content)
-    raise bad_request("Invalid content type")
+    return ""  # vLLM turns null content into an empty list before it renders
 
 
 def _part_text(part: object) -> str:
@@ -77,6 +94,5 @@ def _part_text(part: object) -> str:
         if kind == "text" or (kind is None and "text" in part):
             return str(part.get("text", "")).strip()
         if kind in ("image_url", "input_audio", "video_url", "audio_url"):
-            modality = {"image_url": "image", "video_url": "video"}.get(str(kind), "audio")
-            raise bad_request(f"At most 0 {modality}(s) may be provided in one prompt.")
+            raise bad_request("the model is not a multimodal model")
     raise bad_request(f"Unknown part type: {part!r}")

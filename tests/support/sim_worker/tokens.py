@@ -1,4 +1,4 @@
-"""A stateless tokeniser: three bytes of UTF-8 are one token, Gemma's turn markers are one each, and ids turn back into text."""
+"""A stateless tokeniser: three bytes of UTF-8 are one token, each of Gemma's turn markers one, and ids decode again."""
 
 import re
 
