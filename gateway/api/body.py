@@ -17,8 +17,10 @@ class ClientGoneError(Exception):
     """The client went away while it was sending."""
 
 
-async def read_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive, max_bytes: int) -> bytes:
-    """Return the whole body, unpacked.
+async def read_body(
+    headers: Iterable[tuple[bytes, bytes]], receive: Receive, max_bytes: int, timeout_s: float | None
+) -> bytes:
+    """Return the whole body, unpacked; `timeout_s` None: it is here already.
 
     Raises RequestTooLarge (before reading where `content-length` says so), BodyTimeout, InvalidRequest for an
     encoding that isn't gzip, and ClientGoneError.
@@ -32,8 +34,11 @@ async def read_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive, ma
     if length is not None and length > max_bytes:
         raise _too_large(max_bytes)
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
+        if timeout_s is None:
             body = await _receive_all(receive, max_bytes)
+        else:
+            async with asyncio.timeout(timeout_s):
+                body = await _receive_all(receive, max_bytes)
     except TimeoutError:
         message = "The request body did not arrive in time."
         raise BodyTimeout(message) from None

@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from gateway.api.asgi import Receive, Scope, Send
-from gateway.api.body import ClientGoneError, read_body
+from gateway.api.body import BODY_TIMEOUT_S, ClientGoneError, read_body
 from gateway.api.exchange import Exchange
 from gateway.api.request_ids import new_request_id, request_id_of
 from gateway.auth.keys import extract_key
 from gateway.errors import GatewayError, InternalError, InvalidApiKey, MethodNotAllowed, WorkerTimeout
 from gateway.observability.record import RequestRecord
 from gateway.pipeline.services import Inbound, Services
+from gateway.values import RequestId
 
 CLIENT_GONE = 499
 """nginx's status for it; a value for logs and metrics that is never sent."""
@@ -43,6 +44,11 @@ class ConnectionHandle(Protocol):
 
     serving: "asyncio.Task[object] | None"
 
+    @property
+    def body_complete(self) -> bool:
+        """Whether the whole body of the current request is here."""
+        ...
+
 
 class InferenceEndpoint:
     """Serves POST requests of one path with one function of the pipeline."""
@@ -57,14 +63,14 @@ class InferenceEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         headers = scope["headers"]
-        record = RequestRecord(request_id_of(headers), self._name, self._services.clock())
+        own_id = new_request_id()
+        record = RequestRecord(request_id_of(headers) or own_id, self._name, self._services.clock())
         exchange = Exchange(send, record.request_id)
-        connection: ConnectionHandle | None = scope.get("gateway.connection")
-        if connection is not None:
-            connection.serving = asyncio.current_task()
+        connection: ConnectionHandle = scope["gateway.connection"]
+        connection.serving = asyncio.current_task()
         self._observer.begin()
         try:
-            await self._serve(scope, receive, exchange, record)
+            await self._serve(scope, receive, exchange, record, own_id)
             record.status = 200
         except GatewayError as error:
             await self._refuse(exchange, record, error)
@@ -76,11 +82,12 @@ class InferenceEndpoint:
             logger.exception("request failed", extra={"request_id": record.request_id})
             await self._refuse(exchange, record, InternalError())
         finally:
-            if connection is not None:
-                connection.serving = None
+            connection.serving = None
             self._observer.end(record)
 
-    async def _serve(self, scope: Scope, receive: Receive, exchange: Exchange, record: RequestRecord) -> None:
+    async def _serve(
+        self, scope: Scope, receive: Receive, exchange: Exchange, record: RequestRecord, own_id: RequestId
+    ) -> None:
         if scope["method"] != "POST":
             message = f"Use POST for {scope['path']}."
             raise MethodNotAllowed(message, allow="POST")
@@ -89,8 +96,9 @@ class InferenceEndpoint:
             raise InvalidApiKey
         record.key = key.key_id
         record.tenant = key.tenant.id
-        body = await read_body(scope["headers"], receive, self._max_body_bytes)
-        await self._handler(self._services, Inbound(exchange, key, body, record, new_request_id()))
+        timeout_s = None if scope["gateway.connection"].body_complete else BODY_TIMEOUT_S
+        body = await read_body(scope["headers"], receive, self._max_body_bytes, timeout_s)
+        await self._handler(self._services, Inbound(exchange, key, body, record, own_id))
 
     async def _refuse(self, exchange: Exchange, record: RequestRecord, error: GatewayError) -> None:
         record.status = error.status

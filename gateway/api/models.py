@@ -4,7 +4,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api.request_ids import request_id_of
+from gateway.api.request_ids import new_request_id, request_id_of
 from gateway.auth.keys import ApiKey, extract_key
 from gateway.errors import InvalidApiKey, ModelNotFound
 from gateway.pipeline.services import Services
@@ -68,5 +68,5 @@ def _card(model: ServedModel, name: str) -> ModelCard:
 
 
 def _json(request: Request, value: object) -> Response:
-    headers = {"x-request-id": request_id_of(request.scope["headers"])}
+    headers = {"x-request-id": request_id_of(request.scope["headers"]) or new_request_id()}
     return Response(msgspec.json.encode(value), headers=headers, media_type="application/json")

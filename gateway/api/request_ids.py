@@ -1,7 +1,7 @@
 """Request ids: the client's, if it sent a sane one, else ours."""
 
+import os
 import re
-import secrets
 from collections.abc import Iterable
 
 from gateway.values import RequestId
@@ -12,12 +12,12 @@ _HEADERS = (b"x-request-id", b"x-client-request-id")
 
 def new_request_id() -> RequestId:
     """Return 24 random hexadecimal characters."""
-    return RequestId(secrets.token_hex(12))
+    return RequestId(os.urandom(12).hex())
 
 
-def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> RequestId:
-    """Return the id in `x-request-id` or `x-client-request-id`, 1 to 128 visible ASCII characters, or a new one."""
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> RequestId | None:
+    """Return the id in `x-request-id` or `x-client-request-id`, if it is 1 to 128 visible ASCII characters."""
     for name, value in headers:
         if name in _HEADERS and _SANE.fullmatch(value):
             return RequestId(value.decode("ascii"))
-    return new_request_id()
+    return None

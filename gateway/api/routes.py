@@ -17,7 +17,7 @@ from starlette.routing import Route
 from gateway.api.asgi import Application, Receive, Scope, Send
 from gateway.api.models import ModelsEndpoint
 from gateway.api.replies import error_body, error_headers
-from gateway.api.request_ids import request_id_of
+from gateway.api.request_ids import new_request_id, request_id_of
 from gateway.api.status import StatusEndpoints
 from gateway.errors import GatewayError, InternalError, InvalidRequest, MethodNotAllowed, PathNotFound
 
@@ -58,7 +58,7 @@ def build_starlette(models: ModelsEndpoint, status: StatusEndpoints, lifespan: L
 
 def _answer(request: Request, error: GatewayError) -> Response:
     headers = {name.decode(): value.decode() for name, value in error_headers(error)}
-    headers["x-request-id"] = request_id_of(request.scope["headers"])
+    headers["x-request-id"] = request_id_of(request.scope["headers"]) or new_request_id()
     return Response(error_body(error), error.status, headers, media_type="application/json")
 
 

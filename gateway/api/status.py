@@ -6,7 +6,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api.request_ids import request_id_of
+from gateway.api.request_ids import new_request_id, request_id_of
 from gateway.routing.fleet import Fleet
 
 
@@ -30,10 +30,10 @@ class StatusEndpoints:
 
     async def metrics(self, request: Request) -> Response:
         """Answer with the metrics in Prometheus' text format."""
-        headers = {"x-request-id": request_id_of(request.scope["headers"])}
+        headers = {"x-request-id": request_id_of(request.scope["headers"]) or new_request_id()}
         return Response(self._render_metrics(), headers=headers, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def _json(request: Request, status: int, value: object) -> Response:
-    headers = {"x-request-id": request_id_of(request.scope["headers"])}
+    headers = {"x-request-id": request_id_of(request.scope["headers"]) or new_request_id()}
     return Response(msgspec.json.encode(value), status, headers, media_type="application/json")

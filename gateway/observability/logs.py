@@ -26,7 +26,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its line break."""
         line: dict[str, Any] = {
-            "time": _timestamp(record.created),
+            "time": Timestamps().text(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -66,13 +66,14 @@ class RequestLog:
         self._pending: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._dropped = 0
+        self._timestamps = Timestamps()
 
     def write(self, record: RequestRecord, ended: float) -> None:
         """Add the line of a request that ended at `ended` (event loop's clock, seconds)."""
         if len(self._pending) >= MAX_PENDING_LINES:
             self._dropped += 1
             return
-        self._pending.append(_ENCODER.encode(request_line(record, ended, _timestamp(time.time()))))
+        self._pending.append(_ENCODER.encode(request_line(record, ended, self._timestamps.text(time.time()))))
         if self._timer is None:
             self._timer = self._loop.call_later(FLUSH_S, self.flush)
 
@@ -97,40 +98,73 @@ class RequestLog:
         self.flush()
 
 
-def request_line(record: RequestRecord, ended: float, timestamp: str) -> dict[str, Any]:
-    """Return a request's log line; what is unknown is left out."""
-    line: dict[str, Any] = {
-        "time": timestamp,
-        "level": "info" if record.status < 500 else "warning",
-        "message": "request",
-        "request_id": record.request_id,
-        "endpoint": record.endpoint,
-        "status": record.status,
-        "ms": round((ended - record.started) * 1000, 3),
-    }
-    optional = {
-        "tenant": record.tenant,
-        "key": record.key,
-        "model": record.model,
-        "worker": record.worker,
-        "error": record.error,
-        "cause": record.cause,
-    }
-    line.update((name, value) for name, value in optional.items() if value is not None)
-    if record.stream:
-        line["stream"] = True
-        line["frames"] = record.frames
-    if record.attempts > 1:
-        line["attempts"] = record.attempts
-    if record.first_byte_at is not None:
-        line["first_byte_ms"] = round((record.first_byte_at - record.started) * 1000, 3)
-    if record.sent_at is not None:
-        line["overhead_ms"] = round((record.sent_at - record.started) * 1000, 3)
-    if record.usage is not None:
-        line["prompt_tokens"] = record.usage.prompt_tokens
-        line["completion_tokens"] = record.usage.completion_tokens
-    return line
+class RequestLine(msgspec.Struct, omit_defaults=True):
+    """A request's log line; what is unknown is left out."""
+
+    time: str
+    level: str
+    message: str
+    request_id: str
+    endpoint: str
+    status: int
+    ms: float
+    tenant: str | None = None
+    key: str | None = None
+    model: str | None = None
+    worker: str | None = None
+    error: str | None = None
+    cause: str | None = None
+    stream: bool = False
+    frames: int = 0
+    attempts: int = 1
+    first_byte_ms: float | None = None
+    overhead_ms: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
 
-def _timestamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def request_line(record: RequestRecord, ended: float, timestamp: str) -> RequestLine:
+    """Return the line of a request that ended at `ended` (monotonic seconds)."""
+    started, usage = record.started, record.usage
+    return RequestLine(
+        time=timestamp,
+        level="info" if record.status < 500 else "warning",
+        message="request",
+        request_id=record.request_id,
+        endpoint=record.endpoint,
+        status=record.status,
+        ms=_milliseconds(started, ended),
+        tenant=record.tenant,
+        key=record.key,
+        model=record.model,
+        worker=record.worker,
+        error=record.error,
+        cause=record.cause,
+        stream=record.stream,
+        frames=record.frames,
+        attempts=max(record.attempts, 1),
+        first_byte_ms=None if record.first_byte_at is None else _milliseconds(started, record.first_byte_at),
+        overhead_ms=None if record.sent_at is None else _milliseconds(started, record.sent_at),
+        prompt_tokens=None if usage is None else usage.prompt_tokens,
+        completion_tokens=None if usage is None else usage.completion_tokens,
+    )
+
+
+def _milliseconds(since: float, until: float) -> float:
+    return round((until - since) * 1000, 3)
+
+
+class Timestamps:
+    """RFC 3339 in UTC with milliseconds; the part up to the second is made once per second."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._prefix = ""
+
+    def text(self, seconds: float) -> str:
+        """Return the text of a time since the epoch."""
+        whole = int(seconds)
+        if whole != self._second:
+            self._second = whole
+            self._prefix = datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
+        return f"{self._prefix}{int((seconds - whole) * 1000):03d}Z"

@@ -1,21 +1,23 @@
 """Every metric and every label of the gateway; the only user of prometheus_client.
 
-Labels come from the configuration or from closed sets, never from what a client sends. The children that a request
-needs are looked up once per combination and kept: their number is bounded by models x endpoints x statuses.
+A request is counted in plain integers; Prometheus' families are made from them at the scrape. The library's own
+counters take a lock for each of the eight numbers of a request, which costs more than the rest of its bookkeeping.
+Labels come from the configuration or from closed sets, never from what a client sends: their number is bounded by
+endpoints x models x statuses.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gateway.observability.record import RequestRecord
 
-LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
-OVERHEAD_BUCKETS_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1)
+LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+OVERHEAD_BUCKETS_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
 NO_MODEL = "none"
 """Label of requests that end before their model is known."""
 
@@ -33,109 +35,115 @@ class WorkerView(Protocol):
     def in_flight(self) -> int: ...
 
 
-@dataclass(slots=True)
-class _Children:
-    requests: Counter
-    seconds: Histogram
-    first_byte: Histogram
-    overhead: Histogram
-    prompt_tokens: Counter
-    completion_tokens: Counter
+class Distribution:
+    """A histogram's counts."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count a value in the first bucket whose bound is not below it."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
+        """Add the cumulative buckets to a family."""
+        total = 0
+        buckets: list[tuple[str, float]] = []
+        for bound, count in zip((*self._bounds, float("inf")), self._counts, strict=True):
+            total += count
+            buckets.append(("+Inf" if bound == float("inf") else str(bound), total))
+        family.add_metric(labels, buckets, self._sum)
 
 
-class _WorkerCollector(Collector):
-    """Reads the workers' state at the moment of the scrape."""
+class _RouteCounts:
+    """The counts of one endpoint and model."""
 
-    def __init__(self, workers: Iterable[tuple[str, WorkerView]]) -> None:
-        self._workers = tuple(workers)
+    __slots__ = ("completion_tokens", "first_byte", "overhead", "prompt_tokens", "seconds", "statuses")
 
-    def collect(self) -> Iterable[Metric]:
-        up = GaugeMetricFamily(
-            "gateway_worker_up", "1 when the worker answers and serves its model.", labels=("model", "worker")
-        )
-        load = GaugeMetricFamily(
-            "gateway_worker_in_flight", "Requests of this gateway at the worker.", labels=("model", "worker")
-        )
-        for model, worker in self._workers:
-            up.add_metric((model, worker.id), 1.0 if worker.state == "up" else 0.0)
-            load.add_metric((model, worker.id), worker.in_flight)
-        return (up, load)
+    def __init__(self) -> None:
+        self.statuses: dict[int, int] = {}
+        self.seconds = Distribution(LATENCY_BUCKETS_S)
+        self.first_byte = Distribution(LATENCY_BUCKETS_S)
+        self.overhead = Distribution(OVERHEAD_BUCKETS_S)
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
 
 
-class Metrics:
-    """The registry of one gateway process."""
+class Metrics(Collector):
+    """Counts the requests of one gateway process."""
 
     def __init__(self, workers: Iterable[tuple[str, WorkerView]], version: str) -> None:
-        registry = CollectorRegistry()
-        by_model = ("endpoint", "model")
-        self._registry = registry
-        self._children: dict[tuple[str, str, int], _Children] = {}
-        self._requests = Counter(
-            "gateway_requests",
-            "Requests ended, by status (499: the client went away).",
-            (*by_model, "status"),
-            registry=registry,
-        )
-        self._seconds = Histogram(
-            "gateway_request_seconds",
-            "Whole requests, streams included.",
-            by_model,
-            buckets=LATENCY_BUCKETS_S,
-            registry=registry,
-        )
-        self._first_byte = Histogram(
-            "gateway_first_byte_seconds",
-            "Until the worker's first byte.",
-            by_model,
-            buckets=LATENCY_BUCKETS_S,
-            registry=registry,
-        )
-        self._overhead = Histogram(
-            "gateway_overhead_seconds",
-            "Time in the gateway before the worker is asked.",
-            by_model,
-            buckets=OVERHEAD_BUCKETS_S,
-            registry=registry,
-        )
-        self._tokens = Counter(
-            "gateway_tokens", "Tokens as workers counted them.", (*by_model, "kind"), registry=registry
-        )
-        self._in_flight = Gauge("gateway_requests_in_flight", "Requests being served.", registry=registry)
-        Gauge("gateway_info", "Version of this gateway.", ("version",), registry=registry).labels(version).set(1)
-        registry.register(_WorkerCollector(workers))
+        self._workers = tuple(workers)
+        self._version = version
+        self._in_flight = 0
+        self._routes: dict[tuple[str, str], _RouteCounts] = {}
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
 
     def begin(self) -> None:
         """Count a request that begins."""
-        self._in_flight.inc()
+        self._in_flight += 1
 
     def end(self, record: RequestRecord, ended: float) -> None:
-        """Count a request that ended at `ended` (event loop's clock, seconds)."""
-        self._in_flight.dec()
-        model = record.model or NO_MODEL
-        identity = (record.endpoint, model, record.status)
-        children = self._children.get(identity)
-        if children is None:
-            children = self._children[identity] = self._look_up(*identity)
-        children.requests.inc()
-        children.seconds.observe(ended - record.started)
+        """Count a request that ended at `ended` (monotonic seconds)."""
+        self._in_flight -= 1
+        identity = (record.endpoint, record.model or NO_MODEL)
+        counts = self._routes.get(identity)
+        if counts is None:
+            counts = self._routes[identity] = _RouteCounts()
+        counts.statuses[record.status] = counts.statuses.get(record.status, 0) + 1
+        started = record.started
+        counts.seconds.observe(ended - started)
         if record.first_byte_at is not None:
-            children.first_byte.observe(record.first_byte_at - record.started)
+            counts.first_byte.observe(record.first_byte_at - started)
         if record.sent_at is not None:
-            children.overhead.observe(record.sent_at - record.started)
+            counts.overhead.observe(record.sent_at - started)
         if record.usage is not None:
-            children.prompt_tokens.inc(record.usage.prompt_tokens)
-            children.completion_tokens.inc(record.usage.completion_tokens)
-
-    def _look_up(self, endpoint: str, model: str, status: int) -> _Children:
-        return _Children(
-            requests=self._requests.labels(endpoint, model, str(status)),
-            seconds=self._seconds.labels(endpoint, model),
-            first_byte=self._first_byte.labels(endpoint, model),
-            overhead=self._overhead.labels(endpoint, model),
-            prompt_tokens=self._tokens.labels(endpoint, model, "prompt"),
-            completion_tokens=self._tokens.labels(endpoint, model, "completion"),
-        )
+            counts.prompt_tokens += record.usage.prompt_tokens
+            counts.completion_tokens += record.usage.completion_tokens
 
     def render(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
         return generate_latest(self._registry)
+
+    def collect(self) -> Iterable[Metric]:
+        """Make Prometheus' families from the counts; called at a scrape."""
+        info = GaugeMetricFamily("gateway_info", "Version of this gateway.", labels=("version",))
+        info.add_metric((self._version,), 1)
+        in_flight = GaugeMetricFamily("gateway_requests_in_flight", "Requests being served.", value=self._in_flight)
+        return (info, in_flight, *self._request_families(), *self._worker_families())
+
+    def _request_families(self) -> Iterable[Metric]:
+        route = ("endpoint", "model")
+        requests = CounterMetricFamily(
+            "gateway_requests", "Requests ended, by status (499: the client went away).", labels=(*route, "status")
+        )
+        tokens = CounterMetricFamily("gateway_tokens", "Tokens as workers counted them.", labels=(*route, "kind"))
+        seconds = HistogramMetricFamily("gateway_request_seconds", "Whole requests, streams included.", labels=route)
+        first_byte = HistogramMetricFamily("gateway_first_byte_seconds", "Until the worker's first byte.", labels=route)
+        overhead = HistogramMetricFamily(
+            "gateway_overhead_seconds", "Time in the gateway before the worker is asked.", labels=route
+        )
+        for labels, counts in self._routes.items():
+            for status, count in counts.statuses.items():
+                requests.add_metric((*labels, str(status)), count)
+            tokens.add_metric((*labels, "prompt"), counts.prompt_tokens)
+            tokens.add_metric((*labels, "completion"), counts.completion_tokens)
+            counts.seconds.add_to(seconds, labels)
+            counts.first_byte.add_to(first_byte, labels)
+            counts.overhead.add_to(overhead, labels)
+        return (requests, tokens, seconds, first_byte, overhead)
+
+    def _worker_families(self) -> Iterable[Metric]:
+        labels = ("model", "worker")
+        up = GaugeMetricFamily("gateway_worker_up", "1 when the worker answers and serves its model.", labels=labels)
+        load = GaugeMetricFamily("gateway_worker_in_flight", "Requests of this gateway at the worker.", labels=labels)
+        for model, worker in self._workers:
+            up.add_metric((model, worker.id), 1.0 if worker.state == "up" else 0.0)
+            load.add_metric((model, worker.id), worker.in_flight)
+        return (up, load)
