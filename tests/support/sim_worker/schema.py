@@ -73,7 +73,8 @@ def _number(schema: dict[str, Any], *, integral: bool) -> int | float:
     value = min(max(0, low), high)
     multiple = schema.get("multipleOf")
     if multiple:
-        value = math.ceil(value / multiple) * multiple
+        above = math.ceil(value / multiple) * multiple
+        value = above if above <= high else math.floor(value / multiple) * multiple
     return int(value) if integral else float(value)
 
 
