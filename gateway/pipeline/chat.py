@@ -17,7 +17,7 @@ from gateway.pipeline.services import Inbound, Services, admit
 from gateway.routing.fleet import ServedModel, Worker
 from gateway.values import Task
 from gateway.wire.chat import FORWARDED, ChatRequest, parse_chat_request
-from gateway.wire.replies import ChatReply, UsageBody, usage_body
+from gateway.wire.replies import NULL, ChatReply, UsageBody, usage_body
 
 TASKS: frozenset[Task] = frozenset({"chat"})
 PATH = "/v1/chat/completions"
@@ -34,6 +34,8 @@ OPERATORS_KWARGS = frozenset(
     }
 )
 """Names in `chat_template_kwargs` that would reach past the template's switches."""
+
+EMPTY_LIST = msgspec.Raw(b"[]")
 
 _REPLY = msgspec.json.Decoder(ChatReply)
 _ENCODER = msgspec.json.Encoder()
@@ -126,7 +128,7 @@ def _finish(reply: ChatReply, model: ServedModel, prepared: PreparedChat, record
     reply.usage = usage_body(usage)
     for choice in reply.choices:
         message = choice.message
-        if message.tool_calls is None or message.tool_calls == b"[]":
+        if message.tool_calls in (NULL, EMPTY_LIST):
             message.tool_calls = msgspec.UNSET
         if not message.reasoning and not message.reasoning_content:
             message.reasoning = message.reasoning_content = msgspec.UNSET

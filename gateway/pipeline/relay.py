@@ -13,7 +13,7 @@ import msgspec
 from gateway.errors import WorkerError
 from gateway.upstream.sse import FrameSplitter, data_of
 from gateway.values import Usage
-from gateway.wire.replies import ChunkView, usage_body
+from gateway.wire.replies import NULL, ChunkView, usage_body
 
 DONE_FRAME = b"data: [DONE]\n\n"
 _CHUNK = msgspec.json.Decoder(ChunkView)
@@ -89,7 +89,7 @@ class StreamRelay:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self._fail("a frame that is not a JSON chunk")
             return
-        if view.error is not None:
+        if view.error != NULL:
             self._fail(f"an error in its stream: {bytes(view.error)[:500].decode(errors='replace')}")
         elif view.choices is None:
             self._fail("a frame without choices")

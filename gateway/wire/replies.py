@@ -2,11 +2,15 @@
 
 The worker's types name only what OpenAI has too, so decoding drops the dozen keys that vLLM adds (`stop_reason`,
 `token_ids`, `prompt_logprobs`, `kv_transfer_params`, …).
+
+msgspec decodes `Raw | None` as null only: where a key may hold null, the type is `Raw` and null is `NULL`.
 """
 
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from gateway.values import Usage
+
+NULL = Raw(b"null")
 
 
 class PromptTokensDetails(Struct, frozen=True):
@@ -46,7 +50,7 @@ class ReplyMessage(Struct):
     role: str = "assistant"
     content: str | None = None
     refusal: str | None = None
-    tool_calls: Raw | UnsetType | None = UNSET
+    tool_calls: Raw | UnsetType = UNSET
     reasoning: str | UnsetType | None = UNSET
     reasoning_content: str | UnsetType | None = UNSET
 
@@ -54,7 +58,7 @@ class ReplyMessage(Struct):
 class ChatChoice(Struct):
     index: int
     message: ReplyMessage
-    logprobs: Raw | None = None
+    logprobs: Raw = NULL
     finish_reason: str | None = None
 
 
@@ -70,7 +74,7 @@ class ChatReply(Struct):
 class CompletionChoice(Struct):
     index: int
     text: str
-    logprobs: Raw | None = None
+    logprobs: Raw = NULL
     finish_reason: str | None = None
 
 
@@ -106,7 +110,7 @@ class ChunkView(Struct):
 
     choices: list[Raw] | None = None
     usage: UsageBody | None = None
-    error: Raw | None = None
+    error: Raw = NULL
 
 
 class WorkerErrorDetail(Struct):
