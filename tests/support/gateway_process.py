@@ -128,9 +128,12 @@ class GatewayProcess:
         return process.returncode
 
     def _finish(self) -> None:
-        """Waits for the end, keeps the log and removes the files."""
         self._running().wait()
         self._reader.join()
+        self.close()
+
+    def close(self) -> None:
+        """Removes the configuration and the log file, whose text is kept. Stopping does this too."""
         if self._folder.exists():
             self._kept_log = self.stderr
             shutil.rmtree(self._folder)
