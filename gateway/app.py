@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import functools
+import math
 import random
 import signal
 import sys
@@ -135,7 +137,9 @@ async def _serve(settings: Settings) -> int:
         app,
         host=settings.server.host,
         port=settings.server.port,
-        http=GatewayProtocol,
+        http=functools.partial(  # type: ignore[arg-type]  # called as the class is
+            GatewayProtocol, write_timeout_s=settings.server.stream_idle_timeout_s
+        ),
         ws="none",
         lifespan="on",
         interface="asgi3",
@@ -145,7 +149,7 @@ async def _serve(settings: Settings) -> int:
         date_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=int(settings.server.drain_s),
+        timeout_graceful_shutdown=math.ceil(settings.server.drain_s),
     )
     server = GatewayServer(config)
     await server.serve()

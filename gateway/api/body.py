@@ -76,18 +76,21 @@ async def _receive_all(receive: Receive, max_bytes: int) -> bytes:
 
 def unpack_gzip(data: bytes, max_bytes: int) -> bytes:
     """Return the unpacked body; never unpacks more than `max_bytes`. Raises RequestTooLarge or InvalidRequest."""
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    try:
-        body = unpacker.decompress(data, max_bytes + 1)
-    except zlib.error:
-        message = "The request body is not valid gzip."
-        raise InvalidRequest(message) from None
-    if len(body) > max_bytes:
-        raise _too_large(max_bytes)
-    if not unpacker.eof:
-        message = "The request body's gzip data is cut off."
-        raise InvalidRequest(message)
-    return body
+    body = bytearray()
+    while data:  # gzip may come in several members
+        unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        try:
+            body += unpacker.decompress(data, max_bytes + 1 - len(body))
+        except zlib.error:
+            message = "The request body is not valid gzip."
+            raise InvalidRequest(message) from None
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+        if not unpacker.eof:
+            message = "The request body's gzip data is cut off."
+            raise InvalidRequest(message)
+        data = unpacker.unused_data
+    return bytes(body)
 
 
 def _too_large(max_bytes: int) -> RequestTooLarge:
