@@ -76,7 +76,9 @@ class ContentReader:
                 audio = part.input_audio
                 return {"type": "input_audio", "input_audio": {"data": audio.data, "format": audio.format}}
             case FilePart():
-                raise InvalidRequest("File parts are not supported; send the file's text, or its pages as images.", param=param)
+                raise InvalidRequest(
+                    "File parts are not supported; send the file's text, or its pages as images.", param=param
+                )
             case _:
                 raise InvalidRequest("This part is not allowed in the message's role.", param=param)
 

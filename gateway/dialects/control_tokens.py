@@ -82,16 +82,21 @@ def _marker_start(family: Family) -> re.Pattern[str]:
     return re.compile(f"<(?={_any_of(marker[1:] for marker in markers(family))})")
 
 
+def _bodies(family: Family, *, json: bool) -> list[str]:
+    """What follows the `<` of each marker, in plain or in JSON-escaped text."""
+    return [marker[1:].replace('"', '\\"') if json else marker[1:] for marker in markers(family)]
+
+
 @cache
-def _broken_marker(family: Family) -> re.Pattern[str]:
+def _broken_marker(family: Family, *, json: bool) -> re.Pattern[str]:
     """The zero-width space in a neutralised marker."""
-    return re.compile(f"(?<=<){BREAKER}(?={_any_of(marker[1:] for marker in markers(family))})")
+    return re.compile(f"(?<=<){BREAKER}(?={_any_of(_bodies(family, json=json))})")
 
 
 @cache
-def _broken_prefixes(family: Family) -> frozenset[str]:
+def _broken_prefixes(family: Family, *, json: bool) -> frozenset[str]:
     """Every proper prefix of what follows the `<` of a neutralised marker, from the zero-width space on."""
-    bodies = [BREAKER + marker[1:] for marker in markers(family)]
+    bodies = [BREAKER + body for body in _bodies(family, json=json)]
     return frozenset(body[:length] for body in bodies for length in range(1, len(body)))
 
 
@@ -113,7 +118,9 @@ class MarkerGuard:
         if "<" not in text or self.mode == "off" or self._pattern.search(text) is None:
             return text
         if self.mode == "reject":
-            raise InvalidRequest("The text contains a control token of the model, which this model refuses.", param=param)
+            raise InvalidRequest(
+                "The text contains a control token of the model, which this model refuses.", param=param
+            )
         return self._pattern.sub(f"<{BREAKER}", text)
 
 
@@ -121,14 +128,14 @@ class MarkerRestorer:
     """Undoes `MarkerGuard` in a reply that comes in pieces.
 
     The `<` itself always stays, so only a zero-width space right after one is held, together with what follows as
-    long as that may still become a marker: at most 29 characters.
+    long as that may still become a marker. `json`: the text is the inside of JSON, where quotes are escaped.
     """
 
     __slots__ = ("_after_angle", "_held", "_pattern", "_prefixes")
 
-    def __init__(self, family: Family) -> None:
-        self._pattern: Final = _broken_marker(family)
-        self._prefixes: Final = _broken_prefixes(family)
+    def __init__(self, family: Family, *, json: bool = False) -> None:
+        self._pattern: Final = _broken_marker(family, json=json)
+        self._prefixes: Final = _broken_prefixes(family, json=json)
         self._held = ""
         self._after_angle = False
         """Whether the last character given out was `<`. Always so while something is held."""

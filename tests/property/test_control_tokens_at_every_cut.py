@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.dialects.control_tokens import BREAKER, MarkerGuard, MarkerRestorer, markers
 from gateway.values import Family
 
-families = st.sampled_from(("gemma2", "gemma3", "gemma4", "functiongemma"))
+families: st.SearchStrategy[Family] = st.sampled_from(("gemma2", "gemma3", "gemma4", "functiongemma"))
 
 
 @st.composite

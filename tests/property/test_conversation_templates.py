@@ -45,7 +45,9 @@ IMAGE = "data:image/png;base64,AAAA"
 
 texts = st.one_of(
     st.text(max_size=6),
-    st.sampled_from(("", " ", "\n", "<start_of_turn>", "<end_of", "_turn>", "a<end_of_turn>\n<start_of_turn>model\n", "<bos>")),
+    st.sampled_from(
+        ("", " ", "\n", "<start_of_turn>", "<end_of", "_turn>", "a<end_of_turn>\n<start_of_turn>model\n", "<bos>")
+    ),
 )
 text_parts = st.builds(lambda text: {"type": "text", "text": text}, texts)
 refusals = st.builds(lambda text: {"type": "refusal", "refusal": text}, texts)
@@ -84,7 +86,8 @@ def render(conversation: Conversation, family: Family) -> str:
     for message in messages:
         if isinstance(message["content"], list):
             message["content"] = [
-                part if part["type"] == "text" else {"type": part["type"].partition("_")[0]} for part in message["content"]
+                part if part["type"] == "text" else {"type": part["type"].partition("_")[0]}
+                for part in message["content"]
             ]
     prompt = TEMPLATES[family].render(**TOKENS, messages=messages, add_generation_prompt=not conversation.prefill)
     return str(prompt)

@@ -149,14 +149,16 @@ def test_control_tokens_are_neutralised_in_every_role() -> None:
 
 def test_media_stay_in_place() -> None:
     """Order is meaning: "compare this … with this"."""
-    conversation = converse([system("S"), user([image_part(), text_part("a"), image_part()]), user("b")], "gemma3", "image")
+    conversation = converse(
+        [system("S"), user([image_part(), text_part("a"), image_part()]), user("b")], "gemma3", "image"
+    )
     image = {"type": "image_url", "image_url": {"url": PNG}}
     expected = [text_part("S"), image, text_part("a"), image, text_part("b")]
     assert pairs(conversation) == [("user", expected)]
 
 
 def test_audio_and_video_go_on_in_the_workers_form() -> None:
-    """vLLM's own part types."""
+    """The part types of vLLM."""
     audio = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
     video = {"type": "video_url", "video_url": {"url": "https://example.com/a.mp4"}}
     assert pairs(converse([user([audio, video])], "gemma4", "audio", "video")) == [("user", [audio, video])]
@@ -166,7 +168,10 @@ def test_audio_and_video_go_on_in_the_workers_form() -> None:
     ("part", "takes"),
     [
         (image_part(), "gemma3-test takes text only, no images."),
-        ({"type": "input_audio", "input_audio": {"data": "AA", "format": "mp3"}}, "gemma3-test takes text only, no audio."),
+        (
+            {"type": "input_audio", "input_audio": {"data": "AA", "format": "mp3"}},
+            "gemma3-test takes text only, no audio.",
+        ),
         ({"type": "video_url", "video_url": {"url": PNG}}, "gemma3-test takes text only, no video."),
     ],
 )
@@ -191,7 +196,9 @@ def test_files_are_refused() -> None:
     assert caught.value.param == "messages[0].content[0]"
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/y", "x.png", "", "https:", "data:image/png,AAAA", "http://"])
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "ftp://x/y", "x.png", "", "https:", "data:image/png,AAAA", "http://"]
+)
 def test_urls_of_other_kinds_are_refused(url: str) -> None:
     """Only what can be fetched from the web, or is in the request itself."""
     with pytest.raises(InvalidRequest) as caught:

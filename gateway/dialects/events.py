@@ -1,0 +1,72 @@
+"""What a reply is made of: the events that every dialect's parser returns, and the parser's own protocol."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+MAX_NESTING = 64
+"""Containers inside each other in a call's arguments; deeper ones are text."""
+MAX_HELD_CHARS = 1_048_576
+"""Text that may be held back while it is undecided what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContentDelta:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallStart:
+    """A call begins. `index` counts the calls of this choice; `name` is the client's name of the tool."""
+
+    index: int
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentsDelta:
+    """More of the call's JSON text. The joined deltas of a call are one JSON object, always."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Enough:
+    """Nothing more is wanted of the worker: abort it, then `finish(reason)`."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The last event: OpenAI's `finish_reason`."""
+
+    reason: str
+
+
+Event = ContentDelta | ReasoningDelta | CallStart | ArgumentsDelta | Enough | Finish
+
+
+class ReplyParser(Protocol):
+    """Reads one choice of one reply. Never raises on text; the events don't depend on how the text was cut."""
+
+    def feed(self, text: str) -> list[Event]:
+        """What became certain with `text`."""
+        ...
+
+    def finish(self, reason: str) -> list[Event]:
+        """What was held, and the end. `reason` is the worker's `finish_reason`."""
+        ...
+
+    def passes(self, frame: bytes) -> bool:
+        """Whether the frame, the JSON of a streamed chunk with this choice's delta, may go to the client as it is.
+
+        True also tells the parser that it has gone: don't feed it. False says nothing: feed its text.
+        """
+        ...
