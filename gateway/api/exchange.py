@@ -1,41 +1,71 @@
-"""One HTTP request and its answer over ASGI: what the pipeline knows as its client."""
+"""One HTTP request and its answer: what the pipeline knows as its client."""
 
-from gateway.api.asgi import Headers, Send
+from typing import Protocol
+
+from gateway.api.asgi import Headers
 from gateway.api.replies import JSON_TYPE, STREAM_HEADERS, error_body, error_event, error_headers
 from gateway.errors import GatewayError
 from gateway.values import RequestId
 
 
+class AnswerWriter(Protocol):
+    """The client's connection, as far as one answer goes."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the client's socket takes no more for now."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until it does."""
+        ...
+
+    def begin(self, status: int, headers: Headers) -> None:
+        """Begin the answer; without a `content-length` its body is chunked."""
+        ...
+
+    def write(self, body: bytes, *, more: bool) -> None:
+        """Write a piece of the body, the last one with `more` False."""
+        ...
+
+
 class Exchange:
     """Sends one answer. Implements `pipeline.client.Client`."""
 
-    __slots__ = ("_send", "finished", "request_id", "streaming")
+    __slots__ = ("_writer", "finished", "request_id", "streaming")
 
-    def __init__(self, send: Send, request_id: RequestId) -> None:
+    def __init__(self, writer: AnswerWriter, request_id: RequestId) -> None:
         self.request_id = request_id
         self.streaming = False
         self.finished = False
         """Whether a whole answer has gone out."""
-        self._send = send
+        self._writer = writer
 
     async def send_json(self, body: bytes, headers: Headers) -> None:
         """Answer 200 with a whole JSON body."""
         await self._answer(200, body, headers)
 
-    async def begin_stream(self, headers: Headers) -> None:
-        """Answer 200 with the head of an event stream."""
+    def begin_stream(self, headers: Headers) -> None:
+        """Answer 200 with the head of an event stream; it goes out with the first chunk."""
         self.streaming = True
-        head = [*STREAM_HEADERS, *self._own_headers(), *headers]
-        await self._send({"type": "http.response.start", "status": 200, "headers": head})
+        self._writer.begin(200, [*STREAM_HEADERS, *self._own_headers(), *headers])
 
-    async def send_chunk(self, data: bytes) -> None:
-        """Send a piece of the stream; waits while the client's socket is full."""
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+    def write_chunk(self, data: bytes) -> bool:
+        """Write a piece of the stream; False when the client's socket is full and `drain` must be awaited."""
+        self._writer.write(data, more=True)
+        return not self._writer.full
 
-    async def end_stream(self) -> None:
-        """End the stream as complete."""
+    async def drain(self) -> None:
+        """Wait until the client takes more."""
+        await self._writer.drain()
+
+    async def end_stream(self, data: bytes) -> None:
+        """End the stream as complete, with its last piece."""
+        if self._writer.full:
+            await self._writer.drain()
         self.finished = True
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        self._writer.write(data, more=True)
+        self._writer.write(b"", more=False)
 
     async def send_error(self, error: GatewayError) -> None:
         """Answer with an error.
@@ -44,15 +74,16 @@ class Exchange:
         event still see that the answer is broken.
         """
         if self.streaming:
-            await self.send_chunk(error_event(error))
+            self._writer.write(error_event(error), more=True)
         else:
             await self._answer(error.status, error_body(error), error_headers(error))
 
     async def _answer(self, status: int, body: bytes, headers: Headers) -> None:
-        head = [JSON_TYPE, (b"content-length", b"%d" % len(body)), *self._own_headers(), *headers]
-        await self._send({"type": "http.response.start", "status": status, "headers": head})
+        if self._writer.full:
+            await self._writer.drain()
+        self._writer.begin(status, [JSON_TYPE, (b"content-length", b"%d" % len(body)), *self._own_headers(), *headers])
         self.finished = True
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        self._writer.write(body, more=False)
 
     def _own_headers(self) -> Headers:
         return [(b"x-request-id", self.request_id.encode("ascii")), (b"openai-version", b"2020-10-01")]

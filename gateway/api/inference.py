@@ -14,7 +14,7 @@ from gateway.api.body import BODY_TIMEOUT_S, ClientGoneError, read_body
 from gateway.api.exchange import Exchange
 from gateway.api.request_ids import new_request_id, request_id_of
 from gateway.auth.keys import extract_key
-from gateway.errors import GatewayError, InternalError, InvalidApiKey, MethodNotAllowed, WorkerTimeout
+from gateway.errors import GatewayError, InternalError, InvalidApiKey, InvalidRequest, MethodNotAllowed, WorkerTimeout
 from gateway.observability.record import RequestRecord
 from gateway.pipeline.services import Inbound, Services
 from gateway.values import RequestId
@@ -62,10 +62,11 @@ class InferenceEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        del send  # answers are written to the cycle
         headers = scope["headers"]
         own_id = new_request_id()
         record = RequestRecord(request_id_of(headers) or own_id, self._name, self._services.clock())
-        exchange = Exchange(send, record.request_id)
+        exchange = Exchange(scope["gateway.cycle"], record.request_id)
         connection: ConnectionHandle = scope["gateway.connection"]
         connection.serving = asyncio.current_task()
         self._observer.begin()
@@ -76,13 +77,16 @@ class InferenceEndpoint:
             await self._refuse(exchange, record, error)
         except ClientGoneError:
             record.status = CLIENT_GONE
+        except RecursionError:  # what the decoder just took is too deep to be written again
+            await self._refuse(exchange, record, InvalidRequest("The request body is nested too deeply."))
         except asyncio.CancelledError as cancelled:
             await self._cancelled(exchange, record, cancelled)
         except Exception:  # the outermost place: whatever it is, the client gets an answer and the process lives
             logger.exception("request failed", extra={"request_id": record.request_id})
             await self._refuse(exchange, record, InternalError())
         finally:
-            connection.serving = None
+            if connection.serving is asyncio.current_task():
+                connection.serving = None
             self._observer.end(record)
 
     async def _serve(
@@ -111,6 +115,9 @@ class InferenceEndpoint:
         task = asyncio.current_task()
         if task is not None:
             task.uncancel()
+        if exchange.finished:  # clients hang up at `[DONE]`, before the transfer's end
+            record.status = 200
+            return
         reason = str(cancelled.args[0]) if cancelled.args else ""
         if reason.startswith("Task cancelled"):  # uvicorn, when the drain time is over
             await self._refuse(exchange, record, WorkerTimeout("The gateway is shutting down. Please retry."))

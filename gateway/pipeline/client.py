@@ -25,16 +25,20 @@ class Client(Protocol):
         """Answer 200 with a whole JSON body."""
         ...
 
-    async def begin_stream(self, headers: Headers) -> None:
-        """Answer 200 with the head of an event stream."""
+    def begin_stream(self, headers: Headers) -> None:
+        """Answer 200 with the head of an event stream; it goes out with the first chunk."""
         ...
 
-    async def send_chunk(self, data: bytes) -> None:
-        """Send a piece of the stream."""
+    def write_chunk(self, data: bytes) -> bool:
+        """Write a piece of the stream; False when the client's socket is full and `drain` must be awaited."""
         ...
 
-    async def end_stream(self) -> None:
-        """End the stream as complete."""
+    async def drain(self) -> None:
+        """Wait until the client takes more."""
+        ...
+
+    async def end_stream(self, data: bytes) -> None:
+        """End the stream as complete, with its last piece."""
         ...
 
     async def send_error(self, error: GatewayError) -> None:

@@ -1,6 +1,5 @@
 """Bringing a worker's answer to the client: a stream by its bytes, anything else as one decoded reply."""
 
-import asyncio
 from typing import TypeVar
 
 import msgspec
@@ -33,8 +32,9 @@ class StreamHeartbeat:
     async def beat(self) -> None:
         """Send a comment, behind the stream's head if that isn't out yet."""
         if not self._client.streaming:
-            await self._client.begin_stream(answer_headers(self._record))
-        await self._client.send_chunk(KEEPALIVE_FRAME)
+            self._client.begin_stream(answer_headers(self._record))
+        if not self._client.write_chunk(KEEPALIVE_FRAME):
+            await self._client.drain()
 
 
 def answer_headers(record: RequestRecord) -> Headers:
@@ -57,8 +57,7 @@ async def deliver_stream(
     record = inbound.record
     heartbeat = StreamHeartbeat(inbound.client, record, services.server.keepalive_s)
     dispatched = await dispatch(services, model, call, record, heartbeat)
-    watch = _SlowClientWatch(services.server.stream_idle_timeout_s)
-    pump = _Pump(inbound, relay, heartbeat, watch, services)
+    pump = _Pump(inbound, relay, heartbeat, services)
     try:
         await pump.run(dispatched.reply)
     except UpstreamFailure as failure:
@@ -66,7 +65,6 @@ async def deliver_stream(
         raise error_of_failure(failure) from failure
     finally:
         dispatched.close()
-        watch.stop()
         record.frames = relay.frames
         record.usage = relay.usage
         if relay.cause:
@@ -74,59 +72,70 @@ async def deliver_stream(
 
 
 class _Pump:
-    """Moves one stream from the worker to the client."""
+    """Moves one stream from the worker to the client.
+
+    Chunks go from the worker's socket to the client's in one callback; the task wakes for what needs waiting: the end,
+    silence, a client whose socket is full.
+    """
 
     def __init__(
         self,
         inbound: Inbound,
         relay: StreamRelay,
         heartbeat: StreamHeartbeat,
-        watch: "_SlowClientWatch",
         services: Services,
     ) -> None:
         self._client = inbound.client
         self._record = inbound.record
         self._relay = relay
         self._heartbeat = heartbeat
-        self._watch = watch
         self._idle_timeout_s = services.server.stream_idle_timeout_s
         self._clock = services.clock
+        self._violation: UpstreamFailure | None = None
 
     async def run(self, reply: WorkerReply) -> None:
         relay = self._relay
         wait_s = min(self._heartbeat.interval_s, self._idle_timeout_s)
         silent_s = 0.0
         while True:
-            data = await reply.next_chunk(wait_s)
-            if data is None:
-                silent_s += wait_s
-                if silent_s >= self._idle_timeout_s:
-                    raise WorkerTimeout("The model's worker sent nothing for too long.")
-                await self._heartbeat.beat()
-                continue
-            silent_s = 0.0
-            if data == b"":
-                raise WorkerError("The model's worker broke off before the answer was complete.")
-            out = relay.feed(data)
-            if relay.done:
-                out += DONE_FRAME
-            if out:
-                await self._send(out)
+            frames = relay.frames
+            heard = await reply.forward(self._take, wait_s)
+            if self._violation is not None:
+                raise self._violation
             if relay.failure is not None:
                 raise relay.failure
             if relay.done:
-                await self._client.end_stream()
+                await self._client.end_stream(DONE_FRAME)
                 await _drain(reply)
                 return
+            if not heard:
+                silent_s = wait_s if relay.frames != frames else silent_s + wait_s
+                if silent_s >= self._idle_timeout_s:
+                    raise WorkerTimeout("The model's worker sent nothing for too long.")
+                await self._heartbeat.beat()
+            elif reply.complete:
+                raise WorkerError("The model's worker broke off before the answer was complete.")
+            else:
+                silent_s = 0.0
+                await self._client.drain()
 
-    async def _send(self, out: bytes) -> None:
-        if self._record.first_byte_at is None:
-            self._record.first_byte_at = self._clock()
+    def _take(self, data: bytes) -> bool:
+        """Pass bytes on; False when the stream has ended or the client's socket is full."""
+        relay = self._relay
+        try:
+            out = relay.feed(data)
+        except UpstreamFailure as violation:
+            self._violation = violation
+            return False
+        more = not relay.done and relay.failure is None
+        if not out:
+            return more
         if not self._client.streaming:
-            await self._client.begin_stream(answer_headers(self._record))
-        self._watch.begin()
-        await self._client.send_chunk(out)
-        self._watch.end()
+            self._record.first_byte_at = self._clock()
+            self._client.begin_stream(answer_headers(self._record))
+        elif self._record.first_byte_at is None:
+            self._record.first_byte_at = self._clock()
+        return self._client.write_chunk(out) and more
 
 
 async def _drain(reply: WorkerReply) -> None:
@@ -136,41 +145,6 @@ async def _drain(reply: WorkerReply) -> None:
             pass
     except UpstreamFailure:
         return
-
-
-class _SlowClientWatch:
-    """Ends a stream whose client takes nothing for `timeout_s`: it cancels the task that serves it.
-
-    One timer per stream that looks back, instead of one per chunk.
-    """
-
-    def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
-        self._since: float | None = None
-        self._timer = self._loop.call_later(timeout_s, self._look)
-
-    def begin(self) -> None:
-        """Note that a write has begun."""
-        self._since = self._loop.time()
-
-    def end(self) -> None:
-        """Note that the write is done."""
-        self._since = None
-
-    def stop(self) -> None:
-        """End the watch."""
-        self._timer.cancel()
-
-    def _look(self) -> None:
-        now = self._loop.time()
-        if self._since is not None and now - self._since >= self._timeout_s:
-            if self._task is not None:
-                self._task.cancel("the client takes nothing")
-            return
-        wait_s = self._timeout_s if self._since is None else self._timeout_s - (now - self._since)
-        self._timer = self._loop.call_later(max(wait_s, 0.01), self._look)
 
 
 async def fetch_reply(

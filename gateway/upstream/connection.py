@@ -1,13 +1,15 @@
 """One HTTP/1.1 connection to a worker.
 
-It carries one exchange at a time: `send`, then `wait_head`, then `next_chunk` until it returns b"" (or `reset` by the
-pool for the next exchange). Bytes that arrive are parsed at once and kept until the reader takes them; above
-`HIGH_WATER_BYTES` the socket is no longer read, so a slow client holds the worker back instead of filling memory.
+It carries one exchange at a time: `send`, then `wait_head`, then `next_chunk` or `forward` to the end, then `release`.
+Bytes that arrive are parsed at once. They are kept until the reader takes them, and above `HIGH_WATER_BYTES` the socket
+is no longer read, so that a slow client holds the worker back instead of filling memory. While `forward` runs they go
+straight to its sink, without waking a task: that halves what a streamed chunk costs.
 
-Waiting costs one future. Deadlines cost one timer per connection, not per wait: it is re-armed when it fires early.
+Deadlines cost one timer per connection, not per wait: it is re-armed when it fires early.
 """
 
 import asyncio
+from collections.abc import Callable
 
 import httptools
 
@@ -17,6 +19,9 @@ HIGH_WATER_BYTES = 262_144
 """Unread body bytes at which reading from the worker pauses."""
 MAX_HEAD_BYTES = 65_536
 """Status line and headers of one answer."""
+
+Sink = Callable[[bytes], bool]
+"""Takes body bytes; returns False when it wants no more for now."""
 
 
 class WorkerConnection(asyncio.Protocol):
@@ -41,6 +46,9 @@ class WorkerConnection(asyncio.Protocol):
         self._reusable = True
         self._failure: UpstreamFailure | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._sink: Sink | None = None
+        self._sink_full = False
+        self._last_data_at = 0.0
         self._deadline = 0.0
         self._wake_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -88,10 +96,30 @@ class WorkerConnection(asyncio.Protocol):
                 raise self._failure
             if not await self._wait(self._limit(silence_s)):
                 return None
-        chunks = self._chunks
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        self._clear()
-        return data
+        return self._take()
+
+    async def forward(self, sink: Sink, silence_s: float) -> bool:
+        """Pass body bytes to `sink` as they come, until it returns False or the body ends: then return True.
+
+        Return False after `silence_s` without bytes. Raises an `UpstreamFailure`.
+        """
+        if self._chunks and not sink(self._take()):
+            return True
+        self._sink = sink
+        self._sink_full = False
+        self._last_data_at = self._loop.time()
+        try:
+            while not self.complete:
+                if self._failure is not None:
+                    raise self._failure
+                await self._wait(min(self._deadline, self._last_data_at + silence_s))
+                if self._sink_full:
+                    return True
+                if not self.complete and self._loop.time() - self._last_data_at >= silence_s:
+                    return False
+            return True
+        finally:
+            self._sink = None
 
     def release(self) -> None:
         """End the exchange; the connection waits for the next one."""
@@ -107,6 +135,12 @@ class WorkerConnection(asyncio.Protocol):
             self._timer = None
         if self._transport is not None:
             self._transport.abort()
+
+    def _take(self) -> bytes:
+        chunks = self._chunks
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._clear()
+        return data
 
     def _clear(self) -> None:
         self._chunks = []
@@ -183,6 +217,15 @@ class WorkerConnection(asyncio.Protocol):
             self._fail(ProtocolViolation(f"not HTTP/1.1: {error}"))
             self.abort()
             return
+        if self._chunks:
+            if self._sink is None:
+                self._wake()
+            else:
+                self._last_data_at = self._loop.time()
+                if not self._sink(self._take()):
+                    self._sink = None
+                    self._sink_full = True
+                    self._wake()
         if not self._head_complete and self._head_bytes > MAX_HEAD_BYTES:
             self._fail(ProtocolViolation(f"headers over {MAX_HEAD_BYTES} bytes"))
             self.abort()
@@ -237,7 +280,6 @@ class WorkerConnection(asyncio.Protocol):
         if not self.complete:
             self._chunks.append(body)
             self._buffered_bytes += len(body)
-            self._wake()
 
     def on_message_complete(self) -> None:
         """Mark the end of the answer."""

@@ -9,7 +9,7 @@ import asyncio
 from types import TracebackType
 from typing import Protocol, Self
 
-from gateway.upstream.connection import WorkerConnection
+from gateway.upstream.connection import Sink, WorkerConnection
 from gateway.upstream.failures import ConnectionLost, ProtocolViolation
 from gateway.upstream.pool import ConnectionPool, Origin
 from gateway.values import RequestId
@@ -38,6 +38,19 @@ class WorkerReply:
     async def next_chunk(self, silence_s: float | None = None) -> bytes | None:
         """Return body bytes, b"" at the end, None after `silence_s` of silence. Raises an `UpstreamFailure`."""
         return await self._connection.next_chunk(silence_s)
+
+    async def forward(self, sink: Sink, silence_s: float) -> bool:
+        """Pass body bytes to `sink` until it returns False or the body ends; False after `silence_s` of silence.
+
+        The sink runs inside the event loop's callback: it must be quick and must not raise. Raises an
+        `UpstreamFailure`.
+        """
+        return await self._connection.forward(sink, silence_s)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole body has come."""
+        return self._connection.complete
 
     async def read(self, max_bytes: int = MAX_REPLY_BYTES) -> bytes:
         """Return the whole body. Raises an `UpstreamFailure`, ProtocolViolation above `max_bytes`."""
