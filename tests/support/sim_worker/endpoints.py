@@ -27,7 +27,7 @@ from .fields import (
     check_sampling,
     parse,
 )
-from .generate import Choice, Plan, Prompt, check_room, plan_choices
+from .generate import Choice, Plan, Prompt, check_length, check_room, plan_choices
 from .journal import Journal
 from .script import Script, ScriptBook
 from .settings import Settings
@@ -153,6 +153,7 @@ class Worker:
     def _plan(self, request: Sampling, script: Script, prompts: list[Prompt], wanted: int | None, param: str) -> Plan:
         choices: list[Choice] = []
         for prompt in prompts:
+            check_length(prompt.text, self.settings)
             budget = check_room(len(prompt.ids), wanted, param, self.settings)
             check_sampling(request, budget)
             choices.extend(plan_choices(request, script, prompt, budget))

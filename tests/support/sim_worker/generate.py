@@ -14,6 +14,8 @@ from .schema import minimal_instance
 from .script import Script
 from .settings import Settings
 
+_MAX_CHARS_PER_TOKEN = 31
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -55,6 +57,17 @@ class Plan:
     @property
     def completion_tokens(self) -> int:
         return sum(choice.token_count for choice in self.choices)
+
+
+def check_length(text: str, settings: Settings) -> None:
+    """The check before tokenising: no Gemma token holds more than 31 characters, so longer text can't fit."""
+    limit = settings.max_model_len * _MAX_CHARS_PER_TOKEN
+    if len(text) > limit:
+        raise bad_request(
+            f"This model's maximum context length is {settings.max_model_len} tokens. However, your prompt contains "
+            f"{len(text)} characters (more than {limit} characters). Please reduce the length of the input prompt.",
+            "input_text",
+        )
 
 
 def check_room(prompt_tokens: int, max_tokens: int | None, param: str, settings: Settings) -> int:
