@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import httptools
 from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway.api.cycle import GatewayCycle
 from gateway.api.replies import error_body
@@ -40,6 +40,8 @@ class GatewayProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self.serving: asyncio.Task[object] | None = None
         """The task that serves the current request; set by the endpoint."""
+        self._served: RequestResponseCycle | None = None
+        """The request that is served, or was last; not always the last that came."""
         self._write_timeout_s = write_timeout_s
         self._write_timer: asyncio.TimerHandle | None = None
         self._unsent_bytes = -1
@@ -73,6 +75,8 @@ class GatewayProtocol(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
+        if self._served is not None:
+            self._served.disconnected = True
         if self.serving is not None:
             self.serving.cancel("the client went away")
 
@@ -192,6 +196,10 @@ class GatewayProtocol(HttpToolsProtocol):
         self._since = self.loop.time()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._served = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _unset_keepalive_if_required(self) -> None:
         """Do nothing: the connection's timer looks back instead of being set and unset."""
