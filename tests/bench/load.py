@@ -18,6 +18,8 @@ _GRACE_S = 60.0
 class Unary:
     requests_per_s: float
     cpu_us_per_request: float
+    core_share: float
+    """CPU time by elapsed time: 1.0 is a whole core."""
     p50_ms: float
     p99_ms: float
 
@@ -42,7 +44,8 @@ def measure_unary(target: Running, connections: int, seconds: float) -> Unary:
     if found["bad_status"] or found["socket_errors"] or not found["requests"]:
         raise BenchError(f"{target.name}: errors under load, no figures: {found}")
     rate = found["requests"] / found["seconds"]
-    return Unary(rate, used / found["requests"] * 1e6, found["p50_ms"], found["p99_ms"])
+    per_request_us = used / found["requests"] * 1e6
+    return Unary(rate, per_request_us, used / found["seconds"], found["p50_ms"], found["p99_ms"])
 
 
 def measure_streams(target: Running, count: int, chunks: int, seconds: float) -> Streamed:

@@ -29,6 +29,7 @@ class Rounds:
 _COLUMNS = {
     "requests_per_s": ("unary req/s", "{:,.0f}"),
     "cpu_us_per_request": ("CPU us/request", "{:.1f}"),
+    "core_share": ("core used", "{:.0%}"),
     "p50_ms": ("p50 ms", "{:.2f}"),
     "p99_ms": ("p99 ms", "{:.2f}"),
     "cpu_us_per_chunk": ("CPU us/chunk", "{:.1f}"),
