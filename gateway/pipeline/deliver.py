@@ -16,6 +16,7 @@ from gateway.upstream.failures import UpstreamFailure
 from gateway.upstream.vllm import WorkerReply
 
 T = TypeVar("T")
+MAX_CHUNKS_BEHIND_DONE = 4
 KEEPALIVE_FRAME = b": keep-alive\n\n"
 
 
@@ -105,6 +106,8 @@ class _Pump:
             if relay.failure is not None:
                 raise relay.failure
             if relay.done:
+                if not self._client.streaming:
+                    raise WorkerError("The model's worker ended its answer before it began.")
                 await self._client.end_stream(DONE_FRAME)
                 await _drain(reply)
                 return
@@ -113,7 +116,7 @@ class _Pump:
                 if silent_s >= self._idle_timeout_s:
                     raise WorkerTimeout("The model's worker sent nothing for too long.")
                 await self._heartbeat.beat()
-            elif reply.complete:
+            elif reply.exhausted:
                 raise WorkerError("The model's worker broke off before the answer was complete.")
             else:
                 silent_s = 0.0
@@ -141,8 +144,9 @@ class _Pump:
 async def _drain(reply: WorkerReply) -> None:
     """Read the end of the transfer behind `[DONE]`, so that the connection can be used again."""
     try:
-        while await reply.next_chunk(1.0):
-            pass
+        for _ in range(MAX_CHUNKS_BEHIND_DONE):
+            if not await reply.next_chunk(1.0):
+                return
     except UpstreamFailure:
         return
 

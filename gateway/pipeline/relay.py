@@ -93,16 +93,16 @@ class StreamRelay:
             self._fail(f"an error in its stream: {bytes(view.error)[:500].decode(errors='replace')}")
         elif view.choices is None:
             self._fail("a frame without choices")
-        elif view.usage is not None and not view.choices:
+        elif view.usage and not view.choices:
             self.usage = view.usage.to_usage()
             if self._show_usage:
                 out.append(b"data: " + self._named(_usage_chunk(data, self.usage)) + b"\n\n")
         else:
             self.frames += 1
-            if view.usage is not None:
+            if view.usage:
                 self.usage = view.usage.to_usage()
             chunks = [data] if self._editor is None else self._editor.edit(data)
-            if self._show_usage and view.usage is None:
+            if self._show_usage and view.usage is msgspec.UNSET:
                 chunks = [_with_null_usage(chunk) for chunk in chunks]
             out.extend(b"data: " + self._named(chunk) + b"\n\n" for chunk in chunks)
 
@@ -123,7 +123,7 @@ def _usage_chunk(data: bytes, usage: Usage) -> bytes:
 
 def _with_null_usage(chunk: bytes) -> bytes:
     """Add `"usage":null`, which OpenAI sends on every chunk but the last when usage was asked for."""
-    return chunk[:-1] + b',"usage":null}' if b'"usage"' not in chunk else chunk
+    return chunk.rstrip()[:-1] + b',"usage":null}'
 
 
 def rename_pair(served_name: str, name: str) -> tuple[bytes, bytes] | None:

@@ -20,6 +20,8 @@ HIGH_WATER_BYTES = 262_144
 MAX_HEAD_BYTES = 65_536
 """Status line and headers of one answer."""
 
+_TOO_LATE = "the deadline passed"
+
 Sink = Callable[[bytes], bool]
 """Takes body bytes; returns False when it wants no more for now."""
 
@@ -54,6 +56,11 @@ class WorkerConnection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     # The exchange
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the whole answer has come and been taken."""
+        return self.complete and not self._chunks
 
     @property
     def reusable(self) -> bool:
@@ -103,6 +110,8 @@ class WorkerConnection(asyncio.Protocol):
 
         Return False after `silence_s` without bytes. Raises an `UpstreamFailure`.
         """
+        if self._loop.time() >= self._deadline:  # a slow client may keep chunks waiting for ever
+            raise DeadlineExceeded(_TOO_LATE)
         if self._chunks and not sink(self._take()):
             return True
         self._sink = sink
@@ -165,9 +174,8 @@ class WorkerConnection(asyncio.Protocol):
             self._waiter = None
         if self._wake_at > 0.0:
             return True
-        if self._loop.time() >= self._deadline:
-            message = "the deadline passed"
-            raise DeadlineExceeded(message)
+        if until >= self._deadline:
+            raise DeadlineExceeded(_TOO_LATE)
         return False
 
     def _arm(self, when: float) -> None:
@@ -268,11 +276,10 @@ class WorkerConnection(asyncio.Protocol):
         if status < 200:
             self.headers = []
             return
+        if self._head_bytes > MAX_HEAD_BYTES and sum(len(n) + len(v) for n, v in self.headers) > MAX_HEAD_BYTES:
+            return  # `data_received` refuses it: the head stays incomplete
         self.status = status
         self._head_complete = True
-        if self._head_bytes > MAX_HEAD_BYTES and sum(len(n) + len(v) for n, v in self.headers) > MAX_HEAD_BYTES:
-            self._fail(ProtocolViolation(f"headers over {MAX_HEAD_BYTES} bytes"))
-            return
         self._wake()
 
     def on_body(self, body: bytes) -> None:

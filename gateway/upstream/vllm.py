@@ -48,9 +48,9 @@ class WorkerReply:
         return await self._connection.forward(sink, silence_s)
 
     @property
-    def complete(self) -> bool:
-        """Whether the whole body has come."""
-        return self._connection.complete
+    def exhausted(self) -> bool:
+        """Whether the whole body has come and been taken."""
+        return self._connection.exhausted
 
     async def read(self, max_bytes: int = MAX_REPLY_BYTES) -> bytes:
         """Return the whole body. Raises an `UpstreamFailure`, ProtocolViolation above `max_bytes`."""

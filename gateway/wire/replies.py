@@ -105,11 +105,17 @@ class EmbeddingReply(Struct):
     usage: EmbeddingUsage = field(default_factory=EmbeddingUsage)
 
 
+class ChoiceView(Struct):
+    """What every choice of a chunk has."""
+
+    index: int
+
+
 class ChunkView(Struct):
     """The little of a stream's chunk that the gateway must look at."""
 
-    choices: list[Raw] | None = None
-    usage: UsageBody | None = None
+    choices: list[ChoiceView] | None = None
+    usage: UsageBody | UnsetType | None = UNSET
     error: Raw = NULL
 
 

@@ -80,7 +80,7 @@ def test_disconnect_in_a_stream_aborts(
 def test_disconnect_before_the_first_token_aborts(
     clients: list[RawClient], shared_worker: SimWorker, stream: bool, reset: bool, padding: int
 ) -> None:
-    """Twenty clients leave while the worker still computes: twenty aborts, streaming or not, however long the prompt."""
+    """Twenty clients leave while the worker computes: twenty aborts, streaming or not, however long the prompt."""
     shared_worker.script(STALLED)
     for client in clients:
         client.send(request(body(stream=stream, padding=padding)))
