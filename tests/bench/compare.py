@@ -47,6 +47,7 @@ def measure(target: Running, rounds: Rounds, args: argparse.Namespace) -> None:
     rounds.add(
         requests_per_s=unary.requests_per_s,
         cpu_us_per_request=unary.cpu_us_per_request,
+        core_share=unary.core_share,
         p50_ms=unary.p50_ms,
         p99_ms=unary.p99_ms,
     )
