@@ -35,7 +35,7 @@ def _lively_gateway(_workers: Workers) -> Iterator[GatewayProcess]:
 
 @pytest.fixture
 def workers(_workers: Workers) -> Workers:
-    """The workers, without what earlier tests told them."""
+    """The workers, without what earlier tests told them; a request that one of them left running fails this test."""
     _workers.reset()
     return _workers
 

@@ -32,7 +32,9 @@ class Workers:
     embedding: SimWorker
 
     def reset(self) -> None:
+        """Forgets scripts and requests; raises TimeoutError when a request still runs that should have ended."""
         for worker in (self.chat, self.renamed, self.embedding):
+            worker.wait_until(lambda w: w.running == 0)
             worker.reset()
 
     def configuration(self, **server: Any) -> dict[str, Any]:
