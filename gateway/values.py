@@ -1,8 +1,14 @@
-"""What crosses the borders between the steps of a request: frozen values, no behaviour beyond their own arithmetic."""
+"""What crosses the borders between the steps of a request: frozen values, no behaviour beyond their own arithmetic.
+
+What is made for every request is a `msgspec.Struct`: it is built in C, a frozen dataclass attribute by attribute in
+Python.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NewType
+
+from msgspec import Struct
 
 ModelName = NewType("ModelName", str)
 """The name under `models[].name`: what clients send, `/v1/models` lists and answers carry."""
@@ -49,8 +55,7 @@ class Variant:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True, gc=False):
     """Tokens of one request as the worker counted them."""
 
     prompt_tokens: int

@@ -24,30 +24,24 @@ class GatewayCycle(RequestResponseCycle):
         """Wait until the client's socket takes more, or the client is gone."""
         await self.flow.drain()
 
-    def begin(self, status: int, headers: Headers) -> None:
-        """Begin the answer. Without a `content-length` its body is chunked."""
+    def begin(self, status: int, lines: bytes, length: int | None) -> None:
+        """Begin the answer; without a `length` its body is chunked.
+
+        `lines` are further header lines, each with its line break: written by the gateway, from checked values.
+        """
         if self.response_started:
             raise RuntimeError("an answer has begun already")
         self.response_started = True
         self.waiting_for_100_continue = False
-        sized = False
-        lines = [STATUS_LINE[status][:-2]]
-        for name, value in headers:
-            lines.append(b"%s: %s" % (name, value))
-            if name == b"content-length":
-                sized = True
-                self.expected_content_length = int(value)
-            elif name == b"connection" and value == b"close":
-                self.keep_alive = False
-        self.chunked_encoding = not sized
-        if not sized:
-            lines.append(b"transfer-encoding: chunked")
-        if not self.keep_alive:
-            lines.append(b"connection: close")
-        head = b"\r\n".join(lines)
-        if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1:
-            raise RuntimeError("a header value holds a line break")
-        self._head = head + b"\r\n\r\n"
+        if length is None:
+            self.chunked_encoding = True
+            framing = b"transfer-encoding: chunked\r\n"
+        else:
+            self.chunked_encoding = False
+            self.expected_content_length = length
+            framing = b"content-length: %d\r\n" % length
+        close = b"" if self.keep_alive else b"connection: close\r\n"
+        self._head = b"%s%s%s%s\r\n" % (STATUS_LINE[status], framing, close, lines)
 
     def write(self, body: bytes, *, more: bool) -> None:
         """Write a piece of the body, the last one with `more` False. Nothing is written to a client that is gone."""
@@ -83,6 +77,18 @@ class GatewayCycle(RequestResponseCycle):
         if not self.response_started:
             if message["type"] != "http.response.start":
                 raise RuntimeError("an answer must begin with its head")
-            self.begin(message["status"], message.get("headers", []))
+            self._begin_by_message(message["status"], message.get("headers", []))
         else:
             self.write(message.get("body", b""), more=message.get("more_body", False))
+
+    def _begin_by_message(self, status: int, headers: Headers) -> None:
+        length = None
+        lines: list[bytes] = []
+        for name, value in headers:
+            if name == b"content-length":
+                length = int(value)
+            elif b"\r" in value or b"\n" in value:
+                raise RuntimeError("a header value holds a line break")
+            else:
+                lines.append(b"%s: %s\r\n" % (name, value))
+        self.begin(status, b"".join(lines), length)

@@ -2,8 +2,7 @@
 
 from typing import Protocol
 
-from gateway.api.asgi import Headers
-from gateway.api.replies import JSON_TYPE, STREAM_HEADERS, error_body, error_event, error_headers
+from gateway.api.replies import JSON_HEAD, STREAM_HEAD, error_body, error_event, error_headers
 from gateway.errors import GatewayError
 from gateway.values import RequestId
 
@@ -20,8 +19,8 @@ class AnswerWriter(Protocol):
         """Wait until it does."""
         ...
 
-    def begin(self, status: int, headers: Headers) -> None:
-        """Begin the answer; without a `content-length` its body is chunked."""
+    def begin(self, status: int, lines: bytes, length: int | None) -> None:
+        """Begin the answer, with further header lines; without a length its body is chunked."""
         ...
 
     def write(self, body: bytes, *, more: bool) -> None:
@@ -41,14 +40,14 @@ class Exchange:
         """Whether a whole answer has gone out."""
         self._writer = writer
 
-    async def send_json(self, body: bytes, headers: Headers) -> None:
+    async def send_json(self, body: bytes, lines: bytes) -> None:
         """Answer 200 with a whole JSON body."""
-        await self._answer(200, body, headers)
+        await self._answer(200, body, lines)
 
-    def begin_stream(self, headers: Headers) -> None:
+    def begin_stream(self, lines: bytes) -> None:
         """Answer 200 with the head of an event stream; it goes out with the first chunk."""
         self.streaming = True
-        self._writer.begin(200, [*STREAM_HEADERS, *self._own_headers(), *headers])
+        self._writer.begin(200, b"%s%s%s" % (STREAM_HEAD, self._id_line(), lines), None)
 
     def write_chunk(self, data: bytes) -> bool:
         """Write a piece of the stream; False when the client's socket is full and `drain` must be awaited."""
@@ -76,14 +75,15 @@ class Exchange:
         if self.streaming:
             self._writer.write(error_event(error), more=True)
         else:
-            await self._answer(error.status, error_body(error), error_headers(error))
+            lines = b"".join(b"%s: %s\r\n" % header for header in error_headers(error))
+            await self._answer(error.status, error_body(error), lines)
 
-    async def _answer(self, status: int, body: bytes, headers: Headers) -> None:
+    async def _answer(self, status: int, body: bytes, lines: bytes) -> None:
         if self._writer.full:
             await self._writer.drain()
-        self._writer.begin(status, [JSON_TYPE, (b"content-length", b"%d" % len(body)), *self._own_headers(), *headers])
+        self._writer.begin(status, b"%s%s%s" % (JSON_HEAD, self._id_line(), lines), len(body))
         self.finished = True
         self._writer.write(body, more=False)
 
-    def _own_headers(self) -> Headers:
-        return [(b"x-request-id", self.request_id.encode("ascii")), (b"openai-version", b"2020-10-01")]
+    def _id_line(self) -> bytes:
+        return b"x-request-id: %s\r\n" % self.request_id.encode("ascii")

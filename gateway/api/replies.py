@@ -7,12 +7,11 @@ import msgspec
 from gateway.errors import GatewayError, MethodNotAllowed
 from gateway.wire.replies import ErrorBody, ErrorDetail
 
-JSON_TYPE = (b"content-type", b"application/json")
-STREAM_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-]
+JSON_HEAD = b"content-type: application/json\r\nopenai-version: 2020-10-01\r\n"
+STREAM_HEAD = (
+    b"content-type: text/event-stream; charset=utf-8\r\nopenai-version: 2020-10-01\r\n"
+    b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
+)
 
 _ENCODER = msgspec.json.Encoder()
 

@@ -1,12 +1,11 @@
 """What is known of a request when it ends: filled in by the steps, handed to observability once."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from gateway.values import KeyId, ModelName, RequestId, TenantId, Usage, WorkerId
 
 
-@dataclass(slots=True)
-class RequestRecord:
+class RequestRecord(Struct):
     """The facts of one request; the basis of its log line and its metrics."""
 
     request_id: RequestId

@@ -1,9 +1,10 @@
 """`POST /v1/chat/completions`."""
 
-from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from gateway.dialects.control_tokens import MarkerRestorer
 from gateway.dialects.conversation import Conversation, normalise
@@ -37,6 +38,7 @@ OPERATORS_KWARGS = frozenset(
 
 EMPTY_LIST = msgspec.Raw(b"[]")
 
+_forwarded = attrgetter(*FORWARDED)
 _REPLY = msgspec.json.Decoder(ChatReply)
 _ENCODER = msgspec.json.Encoder()
 
@@ -69,8 +71,7 @@ async def chat(services: Services, inbound: Inbound) -> None:
     await inbound.client.send_json(_ENCODER.encode(reply), answer_headers(record))
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedChat:
+class PreparedChat(Struct, frozen=True):
     """A chat request in the worker's terms, but for what depends on the worker."""
 
     fields: dict[str, Any]
@@ -89,10 +90,9 @@ def prepare(services: Services, model: ServedModel, request: ChatRequest) -> Pre
     family = model.variant.family
     conversation = normalise(request.messages, model.variant, services.guards[family])
     fields: dict[str, Any] = {"model": model.served_name, "messages": conversation.messages}
-    for name in FORWARDED:
-        value = getattr(request, name)
-        if value is not None:
-            fields[name] = value
+    fields.update(
+        (name, value) for name, value in zip(FORWARDED, _forwarded(request), strict=True) if value is not None
+    )
     limits = [limit for limit in (request.max_completion_tokens, request.max_tokens) if limit is not None]
     if limits:
         fields["max_tokens"] = min(limits)

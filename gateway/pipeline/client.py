@@ -5,11 +5,11 @@ from typing import Protocol
 from gateway.errors import GatewayError
 from gateway.values import RequestId
 
-Headers = list[tuple[bytes, bytes]]
-
 
 class Client(Protocol):
     """Takes the answer to one request: either one reply, or a stream of bytes.
+
+    `lines` are header lines to add, each with its line break.
 
     Writing waits while the client's socket is full; a client that goes away cancels the task that serves it.
     """
@@ -21,11 +21,11 @@ class Client(Protocol):
         """Whether the head of a stream has gone out: from then on errors are events of the stream."""
         ...
 
-    async def send_json(self, body: bytes, headers: Headers) -> None:
+    async def send_json(self, body: bytes, lines: bytes) -> None:
         """Answer 200 with a whole JSON body."""
         ...
 
-    def begin_stream(self, headers: Headers) -> None:
+    def begin_stream(self, lines: bytes) -> None:
         """Answer 200 with the head of an event stream; it goes out with the first chunk."""
         ...
 

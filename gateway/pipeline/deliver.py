@@ -6,7 +6,7 @@ import msgspec
 
 from gateway.errors import WorkerError, WorkerTimeout
 from gateway.observability.record import RequestRecord
-from gateway.pipeline.client import Client, Headers
+from gateway.pipeline.client import Client
 from gateway.pipeline.dispatch import WorkerCall, dispatch
 from gateway.pipeline.relay import DONE_FRAME, StreamRelay
 from gateway.pipeline.services import Inbound, Services
@@ -38,13 +38,11 @@ class StreamHeartbeat:
             await self._client.drain()
 
 
-def answer_headers(record: RequestRecord) -> Headers:
-    """Return the headers that tell which worker answers and what the gateway cost."""
+def answer_headers(record: RequestRecord) -> bytes:
+    """Return the header lines that tell which worker answers and what the gateway cost."""
     overhead_s = (record.sent_at or record.started) - record.started
-    return [
-        (b"x-gateway-worker", (record.worker or "").encode("ascii", "replace")),
-        (b"x-gateway-overhead-ms", b"%.3f" % (overhead_s * 1000)),
-    ]
+    worker = (record.worker or "").encode("ascii", "replace")
+    return b"x-gateway-worker: %s\r\nx-gateway-overhead-ms: %.3f\r\n" % (worker, overhead_s * 1000)
 
 
 async def deliver_stream(

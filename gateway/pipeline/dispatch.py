@@ -1,11 +1,13 @@
 """Sending a request to one of a model's workers, and to another where the first gave no byte.
 
 Retries are few and safe: only before any byte of an answer, only to a worker that was not tried, at most
-`MAX_ATTEMPTS` in all, within the request's deadline. A worker that answers 429 or 503 has not begun, so another may.
+`MAX_ATTEMPTS` in all, within the request's deadline. A worker that answers 429 or 503 has not begun, one that answers
+500 or 502 has lost its engine, so another may.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from gateway.errors import GatewayError, NoWorkerAvailable
 from gateway.observability.record import RequestRecord
@@ -24,11 +26,10 @@ from gateway.values import RequestId
 
 MAX_ATTEMPTS = 3
 MAX_ERROR_BYTES = 65_536
-BUSY_STATUSES = (429, 503)
+STATUSES_FOR_ANOTHER = (429, 500, 502, 503)
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerCall:
+class WorkerCall(Struct, frozen=True):
     """What is asked of a worker."""
 
     path: str
@@ -82,7 +83,7 @@ async def dispatch(
         if status == 200:
             return dispatched
         error = await _refusal(dispatched, record, call.prompt_param)
-        if status not in BUSY_STATUSES:
+        if status not in STATUSES_FOR_ANOTHER:
             break
     if error is None:
         message = "No worker for this model is available at the moment. Please retry."

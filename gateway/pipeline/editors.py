@@ -21,9 +21,9 @@ class MarkerEditor:
         """Return the chunk with its text restored; text that may still turn out to be a marker waits."""
         chunk: dict[str, Any] = msgspec.json.decode(data)
         for choice in chunk["choices"]:
-            delta = choice.get("delta")
-            if not isinstance(delta, dict):
+            if not isinstance(choice.get("delta"), dict):
                 continue
+            delta: dict[str, Any] = choice["delta"]
             restorer = self._restorers.setdefault(choice["index"], MarkerRestorer(self._family))
             for name in ("content", "reasoning", "reasoning_content"):
                 if isinstance(delta.get(name), str):

@@ -4,6 +4,8 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from gateway.auth.keys import ApiKey, KeyRing
 from gateway.config.model import ServerSettings
 from gateway.dialects.control_tokens import MarkerGuard
@@ -29,8 +31,7 @@ class Services:
     """Monotonic seconds; the event loop's clock has the same origin, but counts in milliseconds."""
 
 
-@dataclass(slots=True)
-class Inbound:
+class Inbound(Struct):
     """One authenticated request on its way through the pipeline."""
 
     client: Client
