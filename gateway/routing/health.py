@@ -1,8 +1,8 @@
 """Finding out whether workers answer, and what they are, with probes of their own.
 
-Each worker has one task. A worker is up when `/health` answers and `/v1/models` lists the model; it is asked for its
-context length and for the ids of the family's end-of-turn markers each time it comes up, since it may have been
-restarted with other flags. Probes never touch the path of requests: routing reads the state they leave behind.
+Each worker has one task. A worker is up when `/health` answers and `/v1/models` lists the model, with its context
+length: both are asked each time, since it may have been restarted with other flags between two probes. The ids of the
+family's end-of-turn markers are asked when it comes up. Probes never touch the path of requests: routing reads the state they leave behind.
 """
 
 import asyncio
@@ -87,11 +87,11 @@ class HealthMonitor:
             reply = await self._http.get(f"{worker.url}/health")
             if reply.status_code != 200:
                 worker.mark_down(f"/health answered {reply.status_code}")
-            elif worker.state != "up":
+            else:
                 await self._join(model, worker)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             worker.mark_down(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             worker.mark_misconfigured("it doesn't answer like vLLM")
 
     async def _join(self, model: ServedModel, worker: Worker) -> None:
@@ -109,7 +109,8 @@ class HealthMonitor:
             names = ", ".join(entry.id for entry in served[:5]) or "nothing"
             worker.mark_misconfigured(f"it serves {names}, not {model.served_name}")
             return
-        stop_ids = await self._stop_token_ids(model, worker, headers)
+        known = worker.facts if worker.state == "up" else None
+        stop_ids = known.stop_token_ids if known else await self._stop_token_ids(model, worker, headers)
         worker.mark_up(WorkerFacts(max_context_tokens=found.max_model_len, stop_token_ids=stop_ids))
 
     async def _stop_token_ids(self, model: ServedModel, worker: Worker, headers: dict[str, str]) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """One gateway on one simulated worker for the tests that leave both as they were."""
 
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -31,3 +32,12 @@ def shared_gateway(shared_worker: SimWorker) -> Iterator[GatewayProcess]:
         times_ms = [line["ms"] for line in gateway.logs if line["message"] == "request"]
         if times_ms:
             print(f"\n{len(times_ms)} requests in the gateway's log, the slowest took {max(times_ms)} ms")
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
