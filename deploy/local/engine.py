@@ -26,6 +26,8 @@ HOST = "127.0.0.1"
 START_DEADLINE_S = 300.0
 CPU_SPACE_GB = 5
 GPU_SPACE_GB = 20
+CPU_BATCH_TOKENS = 512
+"""A step of the engine can't be interrupted: prompts are read in pieces of this length, 2 s each on one core."""
 NO_MEDIA_DOMAIN = "media.invalid"
 """The only domain the engine may fetch media from; the top-level domain is reserved and can't exist (RFC 2606)."""
 
@@ -106,8 +108,17 @@ def command(spec: EngineSpec, venv: Path) -> list[str | Path]:
     if spec.checkpoint.template is not None:
         arguments += ["--chat-template", spec.checkpoint.template]
     if spec.gpu:
-        arguments += ["--gpu-memory-utilization", "0.5"]
-    return arguments
+        return [*arguments, "--gpu-memory-utilization", "0.5"]
+    return [*arguments, "--dtype", cpu_dtype(), "--max-num-batched-tokens", str(CPU_BATCH_TOKENS)]
+
+
+def cpu_dtype() -> str:
+    """bfloat16 only where the processor computes with it: measured on AVX2, float32 reads a prompt 6 times faster."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return "float32"
+    return "bfloat16" if flags & {"amx_bf16", "avx512_bf16"} else "float32"
 
 
 def environment(spec: EngineSpec) -> dict[str, str]:

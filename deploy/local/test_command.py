@@ -20,6 +20,7 @@ from deploy.local.supervision import supervised
 RINGS = ("unit", "property", "contract", "integration", "engine")
 OPENAI_TESTS = "tests/contract/test_openai_python*.py"
 ENGINES_DEADLINE_S = 900.0
+NO_TESTS = 5  # pytest's own status for it
 # Commands that tests start, by ring, and the Debian packages that have them.
 SYSTEM_TOOLS = {
     "contract": {"node": "nodejs", "npm": "npm"},
@@ -149,7 +150,8 @@ def _run_ring(title: str, pattern: str, venv: Path, places: Places, children: li
     started = time.monotonic()
     found = sorted(places.checkout.glob(pattern))
     if not found:
-        raise SetupError(f"No tests match {pattern}.")
+        print(f"no tests match {pattern}", flush=True)
+        return Outcome(title, NO_TESTS, 0)
     child = processes.launch(title, [python_of(venv), "-m", "pytest", *found], log=None, directory=places.checkout)
     children.append(child)
     status = child.process.wait()
