@@ -2,7 +2,8 @@
 
 Each worker has one task. A worker is up when `/health` answers and `/v1/models` lists the model, with its context
 length: both are asked each time, since it may have been restarted with other flags between two probes. The ids of the
-family's end-of-turn markers are asked when it comes up. Probes never touch the path of requests: routing reads the state they leave behind.
+family's end-of-turn markers are asked when it comes up. Probes never touch the path of requests: routing reads the
+state they leave behind.
 """
 
 import asyncio
