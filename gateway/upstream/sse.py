@@ -11,26 +11,39 @@ MAX_FRAME_BYTES = 16 * 1024 * 1024
 
 
 class FrameSplitter:
-    """Cuts a byte stream into frames, whatever pieces it arrives in."""
+    """Cuts a byte stream into frames, whatever pieces it arrives in.
 
-    __slots__ = ("_rest",)
+    Pieces that can't end a frame are only gathered, so that a large frame in many pieces costs its size once.
+    """
+
+    __slots__ = ("_pieces", "_size")
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._pieces: list[bytes] = []
+        self._size = 0
 
     @property
     def empty(self) -> bool:
         """Whether the stream stands at a frame's border."""
-        return not self._rest
+        return not self._pieces
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the frames that `data` completes. Raises ProtocolViolation on a frame over `MAX_FRAME_BYTES`."""
-        buffer = self._rest + data if self._rest else data
-        if b"\r" in buffer:
-            buffer = _unix_lines(buffer)
-        frames = buffer.split(b"\n\n")
-        self._rest = frames.pop()
-        if len(self._rest) > MAX_FRAME_BYTES:
+        frames: list[bytes] = []
+        if self._pieces and not (data.startswith(b"\n") or b"\n\n" in data or b"\r" in data):
+            rest = data
+        else:
+            buffer = b"".join((*self._pieces, data)) if self._pieces else data
+            self._pieces.clear()
+            self._size = 0
+            if b"\r" in buffer:
+                buffer = _unix_lines(buffer)
+            frames = buffer.split(b"\n\n")
+            rest = frames.pop()
+        if rest:
+            self._pieces.append(rest)
+            self._size += len(rest)
+        if self._size > MAX_FRAME_BYTES:
             message = f"stream frame over {MAX_FRAME_BYTES} bytes"
             raise ProtocolViolation(message)
         return [frame for frame in frames if frame]
