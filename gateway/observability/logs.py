@@ -66,14 +66,14 @@ class RequestLog:
         self._pending: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._dropped = 0
-        self._timestamps = Timestamps()
+        self._lines = RequestLines()
 
     def write(self, record: RequestRecord, ended: float) -> None:
         """Add the line of a request that ended at `ended` (event loop's clock, seconds)."""
         if len(self._pending) >= MAX_PENDING_LINES:
             self._dropped += 1
             return
-        self._pending.append(_ENCODER.encode(request_line(record, ended, self._timestamps.text(time.time()))))
+        self._pending.append(self._lines.line(record, ended, time.time()))
         if self._timer is None:
             self._timer = self._loop.call_later(FLUSH_S, self.flush)
 
@@ -98,60 +98,53 @@ class RequestLog:
         self.flush()
 
 
-class RequestLine(msgspec.Struct, omit_defaults=True):
-    """A request's log line; what is unknown is left out."""
+class RequestLines:
+    """Writes requests as JSON lines; what is unknown is left out.
 
-    time: str
-    level: str
-    message: str
-    request_id: str
-    endpoint: str
-    status: int
-    ms: float
-    tenant: str | None = None
-    key: str | None = None
-    model: str | None = None
-    worker: str | None = None
-    error: str | None = None
-    cause: str | None = None
-    stream: bool = False
-    frames: int = 0
-    attempts: int = 1
-    first_byte_ms: float | None = None
-    overhead_ms: float | None = None
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    The names that requests share are encoded once per combination; their number is bounded by the configuration.
+    """
 
+    def __init__(self) -> None:
+        self._names: dict[tuple[str | None, ...], bytes] = {}
+        self._timestamps = Timestamps()
 
-def request_line(record: RequestRecord, ended: float, timestamp: str) -> RequestLine:
-    """Return the line of a request that ended at `ended` (monotonic seconds)."""
-    started, usage = record.started, record.usage
-    return RequestLine(
-        time=timestamp,
-        level="info" if record.status < 500 else "warning",
-        message="request",
-        request_id=record.request_id,
-        endpoint=record.endpoint,
-        status=record.status,
-        ms=_milliseconds(started, ended),
-        tenant=record.tenant,
-        key=record.key,
-        model=record.model,
-        worker=record.worker,
-        error=record.error,
-        cause=record.cause,
-        stream=record.stream,
-        frames=record.frames,
-        attempts=max(record.attempts, 1),
-        first_byte_ms=None if record.first_byte_at is None else _milliseconds(started, record.first_byte_at),
-        overhead_ms=None if record.sent_at is None else _milliseconds(started, record.sent_at),
-        prompt_tokens=None if usage is None else usage.prompt_tokens,
-        completion_tokens=None if usage is None else usage.completion_tokens,
-    )
+    def line(self, record: RequestRecord, ended: float, wall_s: float) -> bytes:
+        """Return the line of a request that ended at `ended` (monotonic seconds), without its line break."""
+        started, usage = record.started, record.usage
+        names = (record.endpoint, record.tenant, record.key, record.model, record.worker)
+        parts = [
+            b'{"time":"%b","level":"%b","message":"request","request_id":%b,%b,"status":%d,"ms":%.3f'
+            % (
+                self._timestamps.text(wall_s).encode("ascii"),
+                b"info" if record.status < 500 else b"warning",
+                _ENCODER.encode(record.request_id),
+                self._names.get(names) or self._encode_names(names),
+                record.status,
+                (ended - started) * 1000,
+            )
+        ]
+        if record.first_byte_at is not None:
+            parts.append(b',"first_byte_ms":%.3f' % ((record.first_byte_at - started) * 1000))
+        if record.sent_at is not None:
+            parts.append(b',"overhead_ms":%.3f' % ((record.sent_at - started) * 1000))
+        if usage is not None:
+            parts.append(b',"prompt_tokens":%d,"completion_tokens":%d' % (usage.prompt_tokens, usage.completion_tokens))
+        if record.stream:
+            parts.append(b',"stream":true,"frames":%d' % record.frames)
+        if record.attempts > 1:
+            parts.append(b',"attempts":%d' % record.attempts)
+        if record.error is not None:
+            parts.append(b',"error":%b' % _ENCODER.encode(record.error))
+        if record.cause is not None:
+            parts.append(b',"cause":%b' % _ENCODER.encode(record.cause))
+        parts.append(b"}")
+        return b"".join(parts)
 
-
-def _milliseconds(since: float, until: float) -> float:
-    return round((until - since) * 1000, 3)
+    def _encode_names(self, names: tuple[str | None, ...]) -> bytes:
+        fields = ("endpoint", "tenant", "key", "model", "worker")
+        known = {field: name for field, name in zip(fields, names, strict=True) if name is not None}
+        encoded = self._names[names] = _ENCODER.encode(known)[1:-1]
+        return encoded
 
 
 class Timestamps:

@@ -5,7 +5,7 @@ through the worker's own methods; everything else is fixed when the fleet is bui
 """
 
 import random
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
@@ -81,7 +81,9 @@ class ServedModel:
         When no worker is known to be usable, one that is down is tried all the same: the probe may be wrong, and the
         last worker is never given up.
         """
-        candidates = [w for w in self.workers if w.usable and w not in tried] if tried else self._usable()
+        if len(self.workers) == 1 and not tried and self.workers[0].state == "up":
+            return self.workers[0]
+        candidates = [w for w in self.workers if w.usable and w not in tried]
         if not candidates:
             candidates = [w for w in self.workers if w.state == "down" and w not in tried]
         if not candidates:
@@ -92,10 +94,6 @@ class ServedModel:
             self._turn += 1
             return next_in_turn(candidates, self._turn)
         return least_loaded(candidates, rng)
-
-    def _usable(self) -> Sequence[Worker]:
-        workers = self.workers
-        return workers if all(w.usable for w in workers) else [w for w in workers if w.usable]
 
 
 class Fleet:

@@ -53,6 +53,7 @@ class WorkerConnection(asyncio.Protocol):
         self._last_data_at = 0.0
         self._deadline = 0.0
         self._wake_at = 0.0
+        self._time_is_up = False
         self._timer: asyncio.TimerHandle | None = None
 
     # The exchange
@@ -87,7 +88,8 @@ class WorkerConnection(asyncio.Protocol):
         while not self._head_complete:
             if self._failure is not None:
                 raise self._failure
-            if not await self._wait(self._limit(silence_s)):
+            await self._event(self._limit(silence_s))
+            if self._timed_out():
                 return False
         return True
 
@@ -101,7 +103,8 @@ class WorkerConnection(asyncio.Protocol):
                 return b""
             if self._failure is not None:
                 raise self._failure
-            if not await self._wait(self._limit(silence_s)):
+            await self._event(self._limit(silence_s))
+            if self._timed_out():
                 return None
         return self._take()
 
@@ -121,7 +124,8 @@ class WorkerConnection(asyncio.Protocol):
             while not self.complete:
                 if self._failure is not None:
                     raise self._failure
-                await self._wait(min(self._deadline, self._last_data_at + silence_s))
+                await self._event(min(self._deadline, self._last_data_at + silence_s))
+                self._timed_out()
                 if self._sink_full:
                     return True
                 if not self.complete and self._loop.time() - self._last_data_at >= silence_s:
@@ -162,21 +166,22 @@ class WorkerConnection(asyncio.Protocol):
     def _limit(self, silence_s: float | None) -> float:
         return self._deadline if silence_s is None else min(self._deadline, self._loop.time() + silence_s)
 
-    async def _wait(self, until: float) -> bool:
-        """Wait for an event; False when `until` passed first. Raises DeadlineExceeded at the exchange's deadline."""
+    def _event(self, until: float) -> asyncio.Future[None]:
+        """Return a future for the next event, or for `until`: then `_timed_out` tells."""
         self._wake_at = until
+        self._time_is_up = False
         if self._timer is None or self._timer.when() > until:
             self._arm(until)
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-        if self._wake_at > 0.0:
-            return True
-        if until >= self._deadline:
+        waiter = self._waiter = self._loop.create_future()
+        return waiter
+
+    def _timed_out(self) -> bool:
+        """Whether the last wait ended because its time was up. Raises DeadlineExceeded at the exchange's deadline."""
+        if not self._time_is_up:
+            return False
+        if self._wake_at >= self._deadline:  # not by the clock: timers fire up to a millisecond early
             raise DeadlineExceeded(_TOO_LATE)
-        return False
+        return True
 
     def _arm(self, when: float) -> None:
         if self._timer is not None:
@@ -185,12 +190,12 @@ class WorkerConnection(asyncio.Protocol):
 
     def _on_timer(self) -> None:
         self._timer = None
-        if self._waiter is None:
+        if self._waiter is None or self._waiter.done():
             return
         if self._loop.time() + 0.001 < self._wake_at:  # armed for an earlier wait
             self._arm(self._wake_at)
             return
-        self._wake_at = 0.0
+        self._time_is_up = True
         self._wake()
 
     def _wake(self) -> None:

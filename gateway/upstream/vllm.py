@@ -54,11 +54,8 @@ class WorkerReply:
 
     async def read(self, max_bytes: int = MAX_REPLY_BYTES) -> bytes:
         """Return the whole body. Raises an `UpstreamFailure`, ProtocolViolation above `max_bytes`."""
-        first = await self._connection.next_chunk()
-        if self._connection.complete and not first:
-            return b""
-        chunks = [first or b""]
-        size = len(chunks[0])
+        chunks: list[bytes] = []
+        size = 0
         while chunk := await self._connection.next_chunk():
             chunks.append(chunk)
             size += len(chunk)
@@ -124,9 +121,7 @@ class WorkerClient:
                 b"\r\n\r\n",
             )
         )
-        return await self._exchange(head + body, deadline, heartbeat)
-
-    async def _exchange(self, data: bytes, deadline: float, heartbeat: Heartbeat | None) -> WorkerReply:
+        data = head + body
         connection = self._pool.take_idle()
         if connection is not None:
             try:
@@ -140,8 +135,8 @@ class WorkerClient:
     async def _send(
         self, connection: WorkerConnection, data: bytes, deadline: float, heartbeat: Heartbeat | None
     ) -> WorkerReply:
-        connection.send(data, deadline=deadline)
         try:
+            connection.send(data, deadline=deadline)
             if heartbeat is None:
                 await connection.wait_head()
             else:
