@@ -4,6 +4,7 @@ from typing import TypeVar
 
 import msgspec
 
+from gateway.config.model import ServerSettings
 from gateway.errors import WorkerError, WorkerTimeout
 from gateway.observability.record import RequestRecord
 from gateway.pipeline.client import Client
@@ -21,21 +22,30 @@ KEEPALIVE_FRAME = b": keep-alive\n\n"
 
 
 class StreamHeartbeat:
-    """Keeps a silent stream alive with comments, from before the worker's first byte on."""
+    """Keeps a silent stream alive with comments, from before the worker's first byte on, until it is given up."""
 
-    __slots__ = ("_client", "_record", "interval_s")
+    __slots__ = ("_client", "_idle_timeout_s", "_record", "_silent_s", "interval_s")
 
-    def __init__(self, client: Client, record: RequestRecord, interval_s: float) -> None:
+    def __init__(self, client: Client, record: RequestRecord, server: ServerSettings) -> None:
         self._client = client
         self._record = record
-        self.interval_s = interval_s
+        self._idle_timeout_s = server.stream_idle_timeout_s
+        self._silent_s = 0.0
+        self.interval_s = min(server.keepalive_s, server.stream_idle_timeout_s)
 
     async def beat(self) -> None:
-        """Send a comment, behind the stream's head if that isn't out yet."""
+        """Send a comment, behind the stream's head if that isn't out yet. Raises WorkerTimeout when it was too long."""
+        self._silent_s += self.interval_s
+        if self._silent_s >= self._idle_timeout_s:
+            raise WorkerTimeout("The model's worker sent nothing for too long.")
         if not self._client.streaming:
             self._client.begin_stream(answer_headers(self._record))
         if not self._client.write_chunk(KEEPALIVE_FRAME):
             await self._client.drain()
+
+    def heard(self) -> None:
+        """Note that the worker has sent something."""
+        self._silent_s = 0.0
 
 
 def answer_headers(record: RequestRecord) -> bytes:
@@ -54,7 +64,7 @@ async def deliver_stream(
     silent.
     """
     record = inbound.record
-    heartbeat = StreamHeartbeat(inbound.client, record, services.server.keepalive_s)
+    heartbeat = StreamHeartbeat(inbound.client, record, services.server)
     dispatched = await dispatch(services, model, call, record, heartbeat)
     pump = _Pump(inbound, relay, heartbeat, services)
     try:
@@ -88,17 +98,15 @@ class _Pump:
         self._record = inbound.record
         self._relay = relay
         self._heartbeat = heartbeat
-        self._idle_timeout_s = services.server.stream_idle_timeout_s
         self._clock = services.clock
         self._violation: UpstreamFailure | None = None
 
     async def run(self, reply: WorkerReply) -> None:
-        relay = self._relay
-        wait_s = min(self._heartbeat.interval_s, self._idle_timeout_s)
-        silent_s = 0.0
+        relay, heartbeat = self._relay, self._heartbeat
+        heartbeat.heard()
         while True:
             frames = relay.frames
-            heard = await reply.forward(self._take, wait_s)
+            heard = await reply.forward(self._take, heartbeat.interval_s)
             if self._violation is not None:
                 raise self._violation
             if relay.failure is not None:
@@ -109,15 +117,13 @@ class _Pump:
                 await self._client.end_stream(DONE_FRAME)
                 await _drain(reply)
                 return
+            if heard or relay.frames != frames:
+                heartbeat.heard()
             if not heard:
-                silent_s = wait_s if relay.frames != frames else silent_s + wait_s
-                if silent_s >= self._idle_timeout_s:
-                    raise WorkerTimeout("The model's worker sent nothing for too long.")
-                await self._heartbeat.beat()
+                await heartbeat.beat()
             elif reply.exhausted:
                 raise WorkerError("The model's worker broke off before the answer was complete.")
             else:
-                silent_s = 0.0
                 await self._client.drain()
 
     def _take(self, data: bytes) -> bool:

@@ -29,7 +29,7 @@ def _hasty_gateway(_workers: Workers) -> Iterator[GatewayProcess]:
 
 @pytest.fixture(scope="session")
 def _lively_gateway(_workers: Workers) -> Iterator[GatewayProcess]:
-    with running_gateway(_workers, keepalive_s=0.2, stream_idle_timeout_s=0.7) as gateway:
+    with running_gateway(_workers, keepalive_s=0.2, stream_idle_timeout_s=0.7, request_timeout_s=10) as gateway:
         yield gateway
 
 
