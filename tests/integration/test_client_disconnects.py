@@ -90,6 +90,22 @@ def test_disconnect_before_the_first_token_aborts(
     assert spent_s < ABORTED_WITHIN_S
 
 
+@pytest.mark.parametrize("padding", [66_000, 120_000, 200_000])
+def test_disconnect_after_a_body_that_came_late_aborts(
+    clients: list[RawClient], shared_worker: SimWorker, padding: int
+) -> None:
+    """A large body that comes at once while the gateway waits for it leaves the client watched."""
+    shared_worker.script(STALLED)
+    head, separator, rest = request(body(stream=False, padding=padding)).partition(b"\r\n\r\n")
+    for client in clients:
+        client.send(head + separator)
+    time.sleep(0.1)
+    for client in clients:
+        client.send(rest)
+    shared_worker.wait_until(lambda w: w.running == CLIENTS)
+    assert hang_up_all(clients, shared_worker) < ABORTED_WITHIN_S
+
+
 def test_disconnect_aborts_completions_too(clients: list[RawClient], shared_worker: SimWorker) -> None:
     """The other endpoints behave alike."""
     shared_worker.script(STALLED)
