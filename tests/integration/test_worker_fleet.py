@@ -4,7 +4,7 @@ import json
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -27,13 +27,27 @@ def two_worker_config(first: SimWorker, second: SimWorker, **sections: Any) -> d
     return config
 
 
+Pair = tuple[GatewayProcess, SimWorker, SimWorker]
+
+
+@pytest.fixture(scope="module")
+def lasting_pair() -> Iterator[Pair]:
+    """A gateway with two workers; it gives up on silent streams soon."""
+    with SimWorker() as first, SimWorker() as second:
+        config = two_worker_config(first, second, server={"stream_idle_timeout_s": 0.2})
+        with GatewayProcess(config) as gateway:
+            yield gateway, first, second
+
+
 @pytest.fixture
-def pair(start_gateway: StartGateway, start_sim_worker: StartWorker) -> tuple[GatewayProcess, SimWorker, SimWorker]:
-    """A gateway with two workers that are up."""
-    first, second = start_sim_worker(), start_sim_worker()
-    gateway = start_gateway(two_worker_config(first, second))
+def pair(lasting_pair: Pair) -> Iterator[Pair]:
+    """The pair with both workers up and nothing scripted; afterwards nothing is in flight."""
+    gateway, first, second = lasting_pair
     wait_until_up(gateway, 2)
-    return gateway, first, second
+    yield lasting_pair
+    for worker in (first, second):
+        worker.reset()
+    wait_until_idle(gateway)
 
 
 def ask_many(gateway: GatewayProcess, count: int = 40) -> list[RawAnswer]:
@@ -57,9 +71,11 @@ def readiness(gateway: GatewayProcess) -> tuple[int, dict[str, Any]]:
             return error.code, json.load(error)
 
 
-def test_a_dead_worker_is_not_noticed(pair: tuple[GatewayProcess, SimWorker, SimWorker]) -> None:
+def test_a_dead_worker_is_not_noticed(start_gateway: StartGateway, start_sim_worker: StartWorker) -> None:
     """With one of two workers dead no client sees an error, from the first request on; back again, it is used again."""
-    gateway, first, second = pair
+    first, second = start_sim_worker(), start_sim_worker()
+    gateway = start_gateway(two_worker_config(first, second))
+    wait_until_up(gateway, 2)
     both = used(ask_many(gateway))
     assert set(both) == {f"127.0.0.1:{first.port}", f"127.0.0.1:{second.port}"}
     port = first.port
@@ -85,7 +101,7 @@ def test_a_dead_worker_is_not_noticed(pair: tuple[GatewayProcess, SimWorker, Sim
     ],
     ids=lambda fault: f"{fault.kind} {fault.status} {fault.reset}",
 )
-def test_what_one_worker_refuses_another_takes(pair: tuple[GatewayProcess, SimWorker, SimWorker], fault: Fault) -> None:
+def test_what_one_worker_refuses_another_takes(pair: Pair, fault: Fault) -> None:
     """A worker that fails before its first byte, or is busy, costs its clients nothing while there is another."""
     gateway, first, second = pair
     first.script(Script(fault=fault, times=None))
@@ -98,9 +114,7 @@ def test_what_one_worker_refuses_another_takes(pair: tuple[GatewayProcess, SimWo
 
 
 @pytest.mark.parametrize(("status", "expected"), [(429, 503), (503, 503), (500, 502)])
-def test_when_all_refuse_the_client_hears_it(
-    pair: tuple[GatewayProcess, SimWorker, SimWorker], status: int, expected: int
-) -> None:
+def test_when_all_refuse_the_client_hears_it(pair: Pair, status: int, expected: int) -> None:
     """Each worker is asked once; then the error comes, with a time to retry if all are busy."""
     gateway, first, second = pair
     for worker in (first, second):
@@ -115,18 +129,13 @@ def test_when_all_refuse_the_client_hears_it(
 @pytest.mark.parametrize(
     "kind", ["cut_in_headers", "cut_in_body", "garbage", "cut_mid_stream", "error_mid_stream", "stall_mid_stream"]
 )
-def test_what_has_begun_is_not_done_twice(
-    start_gateway: StartGateway, start_sim_worker: StartWorker, kind: FaultKind
-) -> None:
+def test_what_has_begun_is_not_done_twice(pair: Pair, kind: FaultKind) -> None:
     """After the first byte of an answer no other worker is asked."""
-    first, second = start_sim_worker(), start_sim_worker()
-    gateway = start_gateway(two_worker_config(first, second, server={"stream_idle_timeout_s": 0.2}))
-    wait_until_up(gateway, 2)
+    gateway, first, second = pair
     for worker in (first, second):
         worker.script(Script(text="a b c", fault=Fault(kind=kind), times=None))
     ask(gateway.port, request(chat_body(stream="stream" in kind)))
     assert len(first.generation_requests) + len(second.generation_requests) == 1
-    wait_until_idle(gateway)
 
 
 def test_a_worker_of_another_model_is_never_used(start_gateway: StartGateway, start_sim_worker: StartWorker) -> None:
