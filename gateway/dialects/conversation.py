@@ -6,12 +6,13 @@ templates of Gemma 3 and Gemma 4): raise, which the worker answers with 400; or 
 never seen; or drop a message without a word.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 from gateway.dialects.content import ContentReader, Segment, append_text, content_of
 from gateway.dialects.control_tokens import MarkerGuard
+from gateway.dialects.history import AnsweredCall, answered_calls
 from gateway.errors import InvalidRequest
 from gateway.values import Variant
 from gateway.wire.messages import (
@@ -45,19 +46,20 @@ class Conversation:
 
 
 class ToolHistory(Protocol):
-    """Writes the calls and results of earlier turns in the dialect's own form. Texts come out harmless."""
+    """Writes the calls and results of earlier turns in the dialect's own form."""
 
-    def assistant(self, message: AssistantMessage, text: str, index: int) -> list[WireMessage] | str:
-        """The message with its calls: the text of a model's turn, or messages of a template that renders calls."""
-        ...
+    def exchange(self, text: str, reasoning: str, calls: Sequence[AnsweredCall]) -> list[WireMessage] | tuple[str, str]:
+        """What the assistant said and called, and what came back, all harmless text.
 
-    def result(self, message: ToolMessage | FunctionMessage, index: int) -> list[WireMessage] | str:
-        """The result of a call: the text of a user's turn, or messages of a template that renders results."""
+        Either messages of a template that renders calls, or the texts of a model's and a user's turn.
+        """
         ...
 
 
 @dataclass(slots=True)
-class _Turn:
+class Turn:
+    """What one side said, without a word of the other in between."""
+
     role: Role
     segments: list[Segment] = field(default_factory=list[Segment])
     ready: list[WireMessage] = field(default_factory=list[WireMessage])
@@ -81,16 +83,33 @@ def normalise(
     plain = _plain(messages, system_role=variant.family == "gemma4") if not declarations else None
     if plain is not None:
         return Conversation(plain, neutralised=False, prefill=False)
+    turns = collect_turns(messages, variant, guard, tools)
+    system = _BETWEEN_TURNS.join([*turns.system, declarations] if declarations else turns.system)
+    make = _with_system_role if variant.family == "gemma4" else _alternating
+    wire = make(system, turns.turns)
+    return Conversation(wire, neutralised=turns.neutralised, prefill=_trim_prefill(wire))
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """A conversation by turns, neighbours of one role merged, all text harmless."""
+
+    system: list[str]
+    turns: list[Turn]
+    neutralised: bool
+
+
+def collect_turns(
+    messages: Sequence[AnyMessage], variant: Variant, guard: MarkerGuard, tools: ToolHistory | None
+) -> Turns:
+    """The conversation by turns, for dialects that write the prompt themselves. Raises as `normalise` does."""
     reader = ContentReader(variant, guard)
-    collector = _Collector(reader, tools, keep_reasoning=variant.thinking)
+    answered = answered_calls(messages, reader)
+    collector = _Collector(reader, tools, answered, keep_reasoning=variant.thinking)
     for index, message in enumerate(messages):
         collector.add(message, index)
     system, turns = collector.finish()
-    if declarations:
-        system.append(declarations)
-    make = _with_system_role if variant.family == "gemma4" else _alternating
-    wire = make(_BETWEEN_TURNS.join(system), turns)
-    return Conversation(wire, neutralised=reader.neutralised, prefill=_trim_prefill(wire))
+    return Turns(system, turns, reader.neutralised)
 
 
 def _plain(messages: Sequence[AnyMessage], *, system_role: bool) -> list[WireMessage] | None:
@@ -131,14 +150,22 @@ def _text_only(message: AnyMessage) -> bool:
 class _Collector:
     """Gathers system texts and merges neighbours of one role into turns."""
 
-    def __init__(self, reader: ContentReader, tools: ToolHistory | None, *, keep_reasoning: bool) -> None:
+    def __init__(
+        self,
+        reader: ContentReader,
+        tools: ToolHistory | None,
+        answered: Mapping[int, Sequence[AnsweredCall]],
+        *,
+        keep_reasoning: bool,
+    ) -> None:
         self._reader = reader
         self._tools = tools
+        self._answered = answered
         self._keep_reasoning = keep_reasoning
         self._system: list[str] = []
         self._late: list[str] = []
         """System texts since the last turn."""
-        self._turns: list[_Turn] = []
+        self._turns: list[Turn] = []
 
     def add(self, message: AnyMessage, index: int) -> None:
         match message:
@@ -148,15 +175,12 @@ class _Collector:
                     self._late.append(text)
             case UserMessage():
                 self._merge("user", self._reader.segments(message.content, index))
-            case AssistantMessage(tool_calls=None | [], function_call=None):
-                self._assistant(message, index)
             case AssistantMessage():
-                text = self._reader.joined_text(message.content, f"messages[{index}].content")
-                self._place("assistant", self._history(index).assistant(message, text, index))
+                self._assistant(message, index)
             case ToolMessage() | FunctionMessage():
-                self._place("user", self._history(index).result(message, index))
+                pass  # stands with its call
 
-    def finish(self) -> tuple[list[str], list[_Turn]]:
+    def finish(self) -> tuple[list[str], list[Turn]]:
         """The system texts and the turns.
 
         A system message that follows the assistant's last turn asks for something now: it becomes the user's turn.
@@ -169,30 +193,30 @@ class _Collector:
         return self._system, self._turns
 
     def _assistant(self, message: AssistantMessage, index: int) -> None:
-        content = message.content or message.refusal
-        text = self._reader.joined_text(content, f"messages[{index}].content")
+        text = self._reader.joined_text(message.content or message.refusal, f"messages[{index}].content")
         reasoning = ""
         if self._keep_reasoning:
             thought = message.reasoning if message.reasoning is not None else message.reasoning_content
             reasoning = self._reader.text(thought or "", f"messages[{index}].reasoning")
-        if text.strip() or reasoning:
+        if index in self._answered:
+            self._exchange(text, reasoning, index)
+        elif text.strip() or reasoning:
             self._merge("assistant", [text], reasoning)
 
-    def _history(self, index: int) -> ToolHistory:
+    def _exchange(self, text: str, reasoning: str, index: int) -> None:
         if self._tools is None:
             raise InvalidRequest("This model has no tool calls.", param=f"messages[{index}]")
-        return self._tools
-
-    def _place(self, role: Role, rendered: list[WireMessage] | str) -> None:
-        if isinstance(rendered, str):
-            self._merge(role, [rendered])
+        written = self._tools.exchange(text.strip(), reasoning, self._answered[index])
+        if isinstance(written, list):
+            self._push(Turn("user", ready=written))
         else:
-            self._push(_Turn(role, ready=rendered))
+            self._merge("assistant", [written[0]])
+            self._merge("user", [written[1]])
 
     def _merge(self, role: Role, segments: list[Segment], reasoning: str = "") -> None:
         last = self._turns[-1] if self._turns else None
         if last is None or last.role != role or last.ready or last.reasoning or reasoning:
-            self._push(_Turn(role, segments, reasoning=reasoning))
+            self._push(Turn(role, segments, reasoning=reasoning))
             return
         for position, segment in enumerate(segments):
             if isinstance(segment, str):
@@ -201,7 +225,7 @@ class _Collector:
                 last.segments.append(segment)
         self._flush_late()
 
-    def _push(self, turn: _Turn) -> None:
+    def _push(self, turn: Turn) -> None:
         self._turns.append(turn)
         self._flush_late()
 
@@ -210,7 +234,7 @@ class _Collector:
         self._late.clear()
 
 
-def _alternating(system: str, turns: Sequence[_Turn]) -> list[WireMessage]:
+def _alternating(system: str, turns: Sequence[Turn]) -> list[WireMessage]:
     """User and assistant in turn, the user first and the system text at its front."""
     wire = [_message(turn) for turn in turns]
     if not turns or turns[0].role == "assistant":
@@ -225,7 +249,7 @@ def _alternating(system: str, turns: Sequence[_Turn]) -> list[WireMessage]:
     return wire
 
 
-def _with_system_role(system: str, turns: Sequence[_Turn]) -> list[WireMessage]:
+def _with_system_role(system: str, turns: Sequence[Turn]) -> list[WireMessage]:
     """One system message at the front; nothing else is asked for."""
     wire: list[WireMessage] = [{"role": "system", "content": system}] if system else []
     for turn in turns:
@@ -233,7 +257,7 @@ def _with_system_role(system: str, turns: Sequence[_Turn]) -> list[WireMessage]:
     return wire or [{"role": "user", "content": _EMPTY_TURN}]
 
 
-def _message(turn: _Turn) -> WireMessage:
+def _message(turn: Turn) -> WireMessage:
     message: WireMessage = {"role": turn.role, "content": content_of(turn.segments)}
     if turn.reasoning:
         message["reasoning"] = turn.reasoning

@@ -11,6 +11,31 @@ _TYPE_NAMES: Final[dict[type, str]] = {
     float: "number",
     list: "array",
 }
+_SPELLINGS: Final = {
+    "any": "string",
+    "array": "array",
+    "bool": "boolean",
+    "boolean": "boolean",
+    "dict": "object",
+    "double": "number",
+    "float": "number",
+    "int": "integer",
+    "integer": "integer",
+    "list": "array",
+    "long": "integer",
+    "null": "null",
+    "none": "null",
+    "number": "number",
+    "object": "object",
+    "str": "string",
+    "string": "string",
+    "tuple": "array",
+}
+
+
+def json_type(name: object) -> str | None:
+    """The JSON type of this name; type names of programming languages are taken, too. None: no such type."""
+    return _SPELLINGS.get(name.lower()) if isinstance(name, str) else None
 
 
 def is_object(value: object) -> TypeGuard[Mapping[str, Any]]:

@@ -18,10 +18,11 @@ from typing import Final
 from gateway.dialects.call_head import MAX_HEAD_CHARS, Head, Verdict, read_bare_head, read_head, read_without_brace
 from gateway.dialects.call_reader import CallReader
 from gateway.dialects.events import MAX_HELD_CHARS, Event
+from gateway.dialects.json_calls import Calls
 from gateway.dialects.lexer import MarkerLexer
 from gateway.dialects.marked_syntax import MarkedSyntax
 from gateway.dialects.reply import ReplyBuilder, ReplyRules
-from gateway.dialects.tool_set import DeclaredTool, ToolSet
+from gateway.dialects.tool_set import ToolSet
 
 _LABEL: Final = "thought\n"
 _MAX_EMPTY_THOUGHTS: Final = 64
@@ -52,7 +53,7 @@ class MarkedParser:
         *,
         thinking: bool = False,
         prefix: str = "",
-        whole_json: Callable[[str], list[tuple[DeclaredTool, str]] | None] | None = None,
+        whole_json: Callable[[str, ToolSet], Calls | None] | None = None,
     ) -> None:
         """`thinking`: the prompt ended inside an open channel. `prefix`: the prompt ended with this text of a call.
 
@@ -386,7 +387,9 @@ class MarkedParser:
 
     def _end_of_start(self) -> None:
         text = self._head + "".join(self._held)
-        calls = self._whole_json(text) if self._whole_json and self._state is not State.MAYBE_THOUGHT else None
+        calls = (
+            self._whole_json(text, self._tools) if self._whole_json and self._state is not State.MAYBE_THOUGHT else None
+        )
         self._head, self._held = "", []
         self._state = State.CONTENT
         for tool, arguments in calls or ():

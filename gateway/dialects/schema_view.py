@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Self
 
-from gateway.dialects.json_values import is_array, is_object, type_name
+from gateway.dialects.json_values import is_array, is_object, json_type, type_name
 
 _ALL_TYPES: Final = frozenset({"string", "number", "integer", "boolean", "null", "object", "array"})
 _TYPED_BY: Final = frozenset({"type", "properties", "items", "prefixItems", "enum", "const"})
@@ -122,10 +122,10 @@ class SchemaView:
 def _declared_types(schema: Mapping[str, Any]) -> set[str] | None:
     declared = schema.get("type")
     types: set[str] = set()
-    if isinstance(declared, str):
-        types = {declared.lower()}
+    if isinstance(declared, str) and declared.lower() != "any":
+        types = {json_type(declared) or "string"}
     elif is_array(declared):
-        types = {each.lower() for each in declared if isinstance(each, str)}
+        types = {name for each in declared if (name := json_type(each))}
     elif "const" in schema:
         types = {type_name(schema["const"])}
     elif is_array(enum := schema.get("enum")):
@@ -134,7 +134,6 @@ def _declared_types(schema: Mapping[str, Any]) -> set[str] | None:
         types = {"object"}
     elif "items" in schema or "prefixItems" in schema:
         types = {"array"}
-    types &= _ALL_TYPES
     if types and schema.get("nullable") is True:
         types.add("null")
     return types or None

@@ -1,0 +1,277 @@
+"""Replies in the prompted dialects: calls written as text, in any of the four styles, whichever was asked for.
+
+    TEXT ──► HEAD ──► BODY ──► TAIL ──► calls, or text again
+              │ no call │ brackets don't match
+              └► TEXT ◄─┘
+
+Text is held only while it can still be a call: a list of calls or JSON anywhere, a call or a `FUNCTION_CALL:` line at
+the start of a line, a fence, a tag. A call in running text must end its line. Every call of a candidate must be of a
+known tool, else the whole candidate is text; a fence of other code is text to its end.
+"""
+
+import re
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Final
+
+from gateway.dialects.call_tracker import CallTracker
+from gateway.dialects.events import MAX_HELD_CHARS, Event
+from gateway.dialects.json_calls import Calls
+from gateway.dialects.prompted_head import Kind, initials, judge, judge_in_fence
+from gateway.dialects.python_calls import read_call_line, read_calls
+from gateway.dialects.reply import ReplyBuilder, ReplyRules
+from gateway.dialects.tool_set import ToolSet
+
+_TRIGGER: Final = re.compile(r"\[(?=[\s\w{]|\Z)|\{(?=[\s\"']|\Z)|<(?=t|\Z)|\n")
+"""A new line, or what may begin a call inside one: what can't is left out where the next character shows it."""
+_VISIBLE: Final = re.compile(r"\S")
+_FENCE_HEAD: Final = re.compile(r"```\w*[ \t]*\r?\n")
+_TAG: Final = re.compile(r"<(tool_call|tool)>")
+_PLAIN_FRAME: Final = re.compile(rb'"content":"([^"\\\[{<]*[^"\\\[{<\s])"')
+_FENCE: Final = "```"
+
+
+class State(Enum):
+    TEXT = auto()
+    HEAD = auto()
+    BODY = auto()
+    TAIL = auto()
+
+
+class PromptedParser:
+    """Reads one choice."""
+
+    def __init__(self, tools: ToolSet, rules: ReplyRules, *, prefix: str = "") -> None:
+        """`prefix`: the prompt ended with this beginning of a call."""
+        self._tools: Final = tools
+        self._initials: Final = initials(tools)
+        self._out: Final = ReplyBuilder(rules)
+        self._state = State.TEXT
+        self._line_start = True
+        self._in_fence = False
+        self._head = ""
+        self._kind = Kind.NONE
+        self._pieces: list[str] = []
+        self._chars = 0
+        self._tracker = CallTracker()
+        self._end_tag = ""
+        self._tail = ""
+        self._on: Final[dict[State, Callable[[str, int], int]]] = {
+            State.TEXT: self._text,
+            State.HEAD: self._in_head,
+            State.BODY: self._in_body,
+            State.TAIL: self._in_tail,
+        }
+        if prefix:
+            self._scan(prefix)
+
+    def feed(self, text: str) -> list[Event]:
+        """What became certain with `text`."""
+        if not self._out.closed:
+            self._scan(text)
+        return self._out.take()
+
+    def finish(self, reason: str) -> list[Event]:
+        """What was held, and the end."""
+        if self._state is State.TAIL:
+            self._settle()
+        elif self._state is State.BODY:
+            self._close_body(cut=reason == "length")
+        self._out.content(self._head)
+        return self._out.finish(reason)
+
+    def passes(self, frame: bytes) -> bool:
+        """Whether the frame is plain content that can begin no call."""
+        idle = self._state is State.TEXT and not self._line_start and self._out.plain
+        return idle and _PLAIN_FRAME.search(frame) is not None
+
+    def _scan(self, text: str) -> None:
+        position = 0
+        while position < len(text):
+            position = self._on[self._state](text, position)
+
+    # Text
+
+    def _text(self, text: str, position: int) -> int:
+        if self._line_start:
+            visible = _VISIBLE.search(text, position)
+            start = visible.start() if visible else len(text)
+            self._out.content(text[position:start])
+            if visible and visible[0] in self._initials:
+                self._state = State.HEAD
+            elif visible:
+                self._line_start = False
+            return start
+        found = _TRIGGER.search(text, position)
+        while found and self._in_fence and found[0] != "\n":
+            found = _TRIGGER.search(text, found.end())
+        start = found.start() if found else len(text)
+        self._out.content(text[position:start])
+        if found is None:
+            return start
+        if found[0] == "\n":
+            self._out.content("\n")
+            self._line_start = True
+            return found.end()
+        self._state = State.HEAD
+        return start
+
+    def _release(self, text: str) -> None:
+        """Held text is content after all."""
+        self._out.content(text)
+        self._state = State.TEXT
+        self._line_start = text.endswith("\n")
+
+    # The beginning of something
+
+    def _in_head(self, text: str, position: int) -> int:
+        """One character more: every cut gives the same beginnings to judge."""
+        self._head += text[position]
+        kind = self._judge()
+        if kind is Kind.NONE:
+            return position + self._no_call()
+        if kind is not Kind.MAYBE:
+            self._begin(kind)
+        return position + 1
+
+    def _judge(self) -> Kind:
+        if not self._in_fence:
+            return judge(self._head, self._tools, line_start=self._line_start)
+        if self._head == _FENCE:
+            self._in_fence = False
+            return Kind.NONE
+        return Kind.MAYBE if _FENCE.startswith(self._head) else judge_in_fence(self._head, self._tools)
+
+    def _no_call(self) -> int:
+        """The first of the held text is content, the rest may still begin something.
+
+        Returns 0 when its last character is still to be read.
+        """
+        head, self._head = self._head, ""
+        length = 1
+        if self._line_start and head.startswith(_FENCE):
+            length = len(_FENCE)
+            self._in_fence = head != _FENCE
+        self._release(head[:length])
+        self._scan(head[length:-1])
+        return int(len(head) <= length)
+
+    def _begin(self, kind: Kind) -> None:
+        head, self._head = self._head, ""
+        self._kind = kind
+        self._pieces = [head]
+        self._chars = len(head)
+        self._state = State.BODY
+        self._tail = ""
+        self._tracker = CallTracker(fenced=kind is Kind.FENCE)
+        if kind is Kind.TAG:
+            tag = _TAG.match(head)
+            self._end_tag = f"</{tag[1]}>" if tag else ""
+        elif kind is Kind.FENCE:
+            fence = _FENCE_HEAD.match(head)
+            self._tracker.feed(head[fence.end() :] if fence else head)
+        elif kind is Kind.LINE:
+            self._tracker.feed("(")
+        else:
+            self._tracker.feed(head)
+
+    # Its body and what follows it
+
+    def _in_body(self, text: str, position: int) -> int:
+        if self._kind is Kind.TAG:
+            return self._in_tag(text, position)
+        taken = self._tracker.feed(text, position)
+        self._hold(text[position : position + taken])
+        if self._tracker.failed or self._chars > MAX_HELD_CHARS:
+            self._give_up()
+        elif self._tracker.end is not None:
+            if self._kind is Kind.FENCE:
+                self._settle()
+            else:
+                self._state = State.TAIL
+        return position + taken
+
+    def _in_tag(self, text: str, position: int) -> int:
+        """Up to the end tag, which may have begun in the piece before."""
+        width = len(self._end_tag)
+        at_seam = (self._tail + text[position : position + width]).find(self._end_tag)
+        inside = text.find(self._end_tag, position) if at_seam < 0 else position + at_seam - len(self._tail)
+        if at_seam < 0 and inside < 0:
+            self._hold(text[position:])
+            self._tail = (self._tail + text[position:][-width:])[-width:]
+            if self._chars > MAX_HELD_CHARS:
+                self._give_up()
+            return len(text)
+        end = inside + width
+        self._hold(text[position:end])
+        self._settle()
+        return end
+
+    def _hold(self, text: str) -> None:
+        self._pieces.append(text)
+        self._chars += len(text)
+
+    def _in_tail(self, text: str, position: int) -> int:
+        """The rest of the line must be empty."""
+        char = text[position]
+        if char in "\r\n":
+            self._settle()
+            return position
+        if char == ";" and self._kind is Kind.CALL:
+            return position + self._settle()
+        allowed = " \t`." if self._kind is Kind.LINE else " \t"
+        if char not in allowed or len(self._tail) > 64:
+            self._give_up()
+            return position
+        self._tail += char
+        return position + 1
+
+    def _give_up(self) -> None:
+        """What was held is no call."""
+        self._in_fence = self._in_fence or self._kind is Kind.FENCE
+        tail = self._tail if self._state is State.TAIL else ""
+        self._release("".join(self._pieces) + tail)
+
+    def _settle(self) -> bool:
+        """The candidate is complete: calls, or text; returns whether it was calls."""
+        text = "".join(self._pieces)
+        calls = self._read(text)
+        if calls is None:
+            tail = self._tail if self._state is State.TAIL else ""
+            self._release(text + tail)
+            return False
+        for tool, arguments in calls:
+            self._out.call(tool.name, arguments)
+        self._state = State.TEXT
+        self._line_start = True
+        return True
+
+    def _read(self, text: str) -> Calls | None:
+        match self._kind:
+            case Kind.LINE:
+                return read_call_line(text, self._tools)
+            case Kind.FENCE:
+                fence = _FENCE_HEAD.match(text)
+                return read_calls(text[fence.end() if fence else 0 :].rstrip().removesuffix(_FENCE), self._tools)
+            case Kind.TAG:
+                tag = _TAG.match(text)
+                return read_calls(text[tag.end() if tag else 0 :].removesuffix(self._end_tag), self._tools)
+            case _:
+                return read_calls(text, self._tools)
+
+    def _close_body(self, *, cut: bool) -> None:
+        """The text ended inside a candidate: closed where that makes calls of it, else text."""
+        text = "".join(self._pieces)
+        tracker = self._tracker
+        endings = [text + tracker.closing]
+        if cut and not tracker.in_string and text.rstrip()[-1:] not in {'"', "'", "]", ")", "}"}:
+            endings = []
+        start = len(text) - tracker.chars
+        endings.append(text[: start + tracker.safe] + tracker.brackets)
+        for candidate in endings:
+            calls = self._read(candidate)
+            if calls:
+                for tool, arguments in calls:
+                    self._out.call(tool.name, arguments)
+                return
+        self._out.content(text)

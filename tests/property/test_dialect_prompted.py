@@ -1,0 +1,95 @@
+"""The prompted dialects, for any arguments, any text and any cut."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.dialects.history import AnsweredCall
+from gateway.dialects.prompted_parser import PromptedParser
+from gateway.dialects.prompted_text import FunctionCallStyle, JsonStyle, PromptedStyle, PythonStyle, ToolCodeStyle
+from gateway.dialects.reply import ReplyRules
+from gateway.dialects.tool_set import DeclaredTool, ToolSet
+from tests.support.json_trees import arguments, cut, raw_arguments
+from tests.support.replies import ids, read_reply
+
+STYLES = [PythonStyle(), JsonStyle(), ToolCodeStyle(), FunctionCallStyle()]
+SCHEMA = {"type": "object", "properties": {"q": {"type": "string"}, "n": {"type": "integer"}}}
+TOOLS = ToolSet([DeclaredTool("any", "any", "", {}), DeclaredTool("f", "f", "", SCHEMA)])
+
+prose = st.text(st.characters(exclude_characters="<`{[-*", exclude_categories=["Cs"]), max_size=20).filter(
+    lambda text: not any(word in text for word in ("any", "f(", "print"))
+)
+
+
+def parser() -> PromptedParser:
+    return PromptedParser(TOOLS, ReplyRules(ids()))
+
+
+@pytest.mark.parametrize("style", STYLES, ids=lambda style: type(style).__name__)
+@given(st.data())
+def test_rendered_calls_come_back_for_every_cut(style: PromptedStyle, data: st.DataObject) -> None:
+    """The turn that the dialect writes into the history is the one that it reads, with text around it."""
+    before, after = data.draw(prose), data.draw(prose)
+    written: list[dict[str, Any]] = data.draw(st.lists(arguments, min_size=1, max_size=3))
+    calls = [AnsweredCall("", "any", raw_arguments(json.dumps(each, ensure_ascii=False)), "") for each in written]
+    text = f"{before}\n{style.calls(calls)}\n{after}"
+    reply = read_reply(parser(), data.draw(st.composite(cut)(text)))
+    assert [(name, json.loads(each)) for name, each in reply.calls] == [("any", each) for each in written]
+    assert reply.content == before.rstrip() + after.lstrip()
+
+
+pieces = ["[", "f(", "any(", "n=1", 'q="x"', ",", ")", "]", "{", "}", '"', "'", "`", "```", "```python\n", "```json\n"]
+pieces += ["```tool_code\n", "\n", " ", "FUNCTION_CALL:", "function_call: f(n=1)", "- ", '"name"', '"f"', ":", ";", "."]
+pieces += [
+    '"arguments": {',
+    "print(",
+    "r = ",
+    "<tool_call>",
+    "</tool_call>",
+    "<tool>",
+    "</tool>",
+    "hello",
+    "\\",
+    "\r\n",
+]
+pieces += ['**{"a": 1}', "unknown(a=1)", "[f(n=1)]", '{"name": "f", "parameters": {"n": 1}}', "(", '"""']
+fragments = st.lists(st.sampled_from(pieces) | st.text(max_size=3), max_size=20).map("".join)
+
+
+@given(fragments, st.sampled_from(("stop", "length")), st.data())
+def test_no_text_breaks_the_parser_and_no_cut_changes_the_reply(text: str, reason: str, data: st.DataObject) -> None:
+    """Whole, by character, in any pieces; without a call every character is content."""
+    whole = read_reply(parser(), [text], reason)
+    assert read_reply(parser(), text, reason) == whole
+    assert read_reply(parser(), data.draw(st.composite(cut)(text)), reason) == whole
+    if not whole.calls:
+        assert whole.content == text
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["[", "[f(", "{", '{"name": "f", ', "```\n", "```python\nf(", "`", "<tool_call>", "[f(n=1)] x ", "FUNCTION_CALL: "],
+)
+@pytest.mark.parametrize("before", ["", '[f(q="', "[f(q=", "<tool>"])
+def test_time_is_linear_in_hostile_text(before: str, piece: str) -> None:
+    """Four times the text takes about four times as long: a quadratic parser would take sixteen."""
+
+    def seconds(chars: int) -> float:
+        text = before + piece * (chars // len(piece))
+        started = time.process_time()
+        read_reply(parser(), [text[at : at + 16] for at in range(0, len(text), 16)])
+        return time.process_time() - started
+
+    assert seconds(80_000) < 10 * seconds(20_000) + 0.05
+
+
+def test_a_megabyte_of_brackets_takes_under_a_second() -> None:
+    """In one piece, as in an answer that isn't streamed."""
+    started = time.process_time()
+    for bracket in ("[", "{", "("):
+        read_reply(parser(), [bracket * 1_000_000])
+    assert time.process_time() - started < 3
