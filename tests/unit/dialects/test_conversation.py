@@ -220,10 +220,9 @@ def test_thoughts_go_back_to_models_that_think() -> None:
     assert pairs(converse(messages)) == [("user", "a"), ("assistant", "b\n\nc"), ("user", "d")]
 
 
-def test_tool_messages_need_a_dialect_with_tools() -> None:
+def test_calls_need_a_dialect_with_tools() -> None:
     """A clear refusal where the model has none."""
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    for message in (assistant(None, tool_calls=[call]), {"role": "tool", "tool_call_id": "c", "content": "x"}):
-        with pytest.raises(InvalidRequest) as caught:
-            converse([user("a"), message])
-        assert caught.value.param == "messages[1]"
+    with pytest.raises(InvalidRequest) as caught:
+        converse([user("a"), assistant(None, tool_calls=[call]), {"role": "tool", "tool_call_id": "c", "content": "x"}])
+    assert caught.value.param == "messages[1]"

@@ -1,0 +1,85 @@
+"""What a dialect does with a request: the worker's body, and the parser of what comes back."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from gateway.dialects.arguments import to_json
+from gateway.dialects.control_tokens import MarkerGuard
+from gateway.dialects.conversation import WireMessage
+from gateway.dialects.events import ReplyParser
+from gateway.dialects.history import AnsweredCall
+from gateway.dialects.reply import ReplyRules
+from gateway.dialects.schema_view import SchemaView
+from gateway.dialects.tools import ToolPlan
+from gateway.values import Family, Variant
+from gateway.wire.chat import ChatRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request as the worker gets it."""
+
+    fields: dict[str, object]
+    """The body beyond the forwarded fields: `messages` or `prompt`, and what the dialect needs."""
+    parser: Callable[[], ReplyParser] | None = None
+    """Makes one parser per choice; None: nobody has to look into the reply's text."""
+    endpoint: Literal["chat", "completions"] = "chat"
+    withheld: frozenset[str] = field(default_factory=frozenset[str])
+    """Forwarded fields that the worker must not get: the parser applies them."""
+    must_call: bool = False
+    """A reply without a call is a failure, not an answer."""
+    legacy: bool = False
+    """The client speaks of `functions`: render the call as `function_call`."""
+
+
+class Dialect(Protocol):
+    """One way in which a Gemma writes tool calls."""
+
+    def prepare(
+        self, request: ChatRequest, variant: Variant, guard: MarkerGuard, new_id: Callable[[], str]
+    ) -> Prepared:
+        """Translates a request. Raises InvalidRequest for what the variant can't take."""
+        ...
+
+
+def reply_rules(
+    request: ChatRequest, plan: ToolPlan, new_id: Callable[[], str], *, restore: Family | None, own_stop: bool
+) -> ReplyRules:
+    """What the request asks of its reply. `own_stop`: stop strings are ours to apply, not the worker's."""
+    stop = request.stop if own_stop else None
+    return ReplyRules(
+        new_id=new_id,
+        drop_calls=plan.choice == "none",
+        parallel=plan.parallel,
+        call_reason="function_call" if plan.legacy else "stop" if plan.named else "tool_calls",
+        drop_reasoning=request.include_reasoning is False,
+        stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
+        restore=restore,
+    )
+
+
+class OpenAIHistory:
+    """Earlier calls in OpenAI's own form, for chat templates that render them."""
+
+    def exchange(self, text: str, reasoning: str, calls: Sequence[AnsweredCall]) -> list[WireMessage]:
+        """The assistant's message with its calls, then one tool message for each."""
+        untyped = SchemaView.of(None)
+        message: WireMessage = {
+            "role": "assistant",
+            "content": text or None,
+            "tool_calls": [
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": to_json(call.arguments, untyped)},
+                }
+                for call in calls
+            ],
+        }
+        if reasoning:
+            message["reasoning"] = reasoning
+        results: list[WireMessage] = [
+            {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": call.result} for call in calls
+        ]
+        return [message, *results]

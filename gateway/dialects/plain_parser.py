@@ -1,0 +1,24 @@
+"""Replies in which only text is looked at: neutralised markers restored, nothing else."""
+
+from typing import Final
+
+from gateway.dialects.events import Event
+from gateway.dialects.reply import ReplyBuilder, ReplyRules
+
+
+class PlainParser:
+    """All text is content."""
+
+    def __init__(self, rules: ReplyRules) -> None:
+        self._out: Final = ReplyBuilder(rules)
+
+    def feed(self, text: str) -> list[Event]:
+        self._out.content(text)
+        return self._out.take()
+
+    def finish(self, reason: str) -> list[Event]:
+        return self._out.finish(reason)
+
+    def passes(self, frame: bytes) -> bool:
+        """Whether nothing in the frame could be half of a marker."""
+        return self._out.plain and b"<" not in frame and b' "' not in frame

@@ -1,0 +1,85 @@
+"""Gemma 1 to 3n: told of their tools in the first turn, calls as text in turns (`/v1/chat/completions`, no `tools`)."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from gateway.dialects.control_tokens import MarkerGuard
+from gateway.dialects.conversation import Conversation, normalise
+from gateway.dialects.dialect import Prepared, reply_rules
+from gateway.dialects.events import ReplyParser
+from gateway.dialects.history import AnsweredCall
+from gateway.dialects.plain_parser import PlainParser
+from gateway.dialects.prompted_parser import PromptedParser
+from gateway.dialects.prompted_text import PromptedStyle
+from gateway.dialects.template_switches import template_switches
+from gateway.dialects.tools import ToolPlan, declarations_of, plan_tools
+from gateway.values import Variant
+from gateway.wire.chat import ChatRequest
+
+
+class PromptedDialect:
+    """Asks for calls in one style, takes them in any."""
+
+    def __init__(self, style: PromptedStyle) -> None:
+        self._style: Final = style
+
+    def prepare(
+        self, request: ChatRequest, variant: Variant, guard: MarkerGuard, new_id: Callable[[], str]
+    ) -> Prepared:
+        """Messages with declarations, calls and results as text; a parser only where the text matters."""
+        plan = plan_tools(request, self._style.write_name)
+        declarations = declarations_of(plan, guard)
+        conversation = normalise(
+            request.messages,
+            variant,
+            guard,
+            tools=_TextHistory(self._style, plan),
+            declarations=self._style.declare(declarations.functions) if declarations.functions else "",
+        )
+        fields: dict[str, object] = {"messages": conversation.messages}
+        fields |= template_switches(request, variant, guard, thinking=False)
+        prefix = self._beginning(plan, conversation)
+        if prefix:
+            conversation.messages.append({"role": "assistant", "content": prefix})
+        if prefix or conversation.prefill:
+            fields |= {"add_generation_prompt": False, "continue_final_message": True}
+        restore = variant.family if conversation.neutralised or declarations.neutralised else None
+        rules = reply_rules(request, plan, new_id, restore=restore, own_stop=bool(plan.known))
+        parser: Callable[[], ReplyParser] | None = None
+        if plan.known:
+            parser = lambda: PromptedParser(plan.known, rules, prefix=prefix)  # noqa: E731 - beside its alternative
+        elif restore:
+            parser = lambda: PlainParser(rules)  # noqa: E731 - as above
+        return Prepared(
+            fields=fields,
+            parser=parser,
+            withheld=frozenset({"stop"}) if plan.known else frozenset(),
+            must_call=plan.must_call,
+            legacy=plan.legacy,
+        )
+
+    def _beginning(self, plan: ToolPlan, conversation: Conversation) -> str:
+        """The beginning of a call that has to be made, for the model to go on with."""
+        if not plan.must_call or conversation.prefill:
+            return ""
+        return self._style.beginning(plan.declared[0].wire_name if len(plan.declared) == 1 else None)
+
+
+class _TextHistory:
+    """Earlier calls as text."""
+
+    def __init__(self, style: PromptedStyle, plan: ToolPlan) -> None:
+        self._style = style
+        self._plan = plan
+
+    def exchange(self, text: str, reasoning: str, calls: Sequence[AnsweredCall]) -> tuple[str, str]:
+        """The texts of the model's turn and of the user's."""
+        del reasoning  # these models have none
+        written = [AnsweredCall(call.id, self._written_name(call.name), call.arguments, call.result) for call in calls]
+        made = self._style.calls(written)
+        return (f"{text}\n{made}" if text else made), self._style.results(written)
+
+    def _written_name(self, name: str) -> str:
+        """The name in the prompt; a tool that is no longer offered keeps the one it had."""
+        tool = self._plan.known.find(name)
+        return tool.wire_name if tool else self._style.write_name(name)
