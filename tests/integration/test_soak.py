@@ -1,4 +1,4 @@
-"""Ten seconds of everything at once: afterwards nothing is left behind."""
+"""Eight seconds of everything at once: afterwards nothing is left behind."""
 
 import random
 import time
@@ -20,7 +20,7 @@ from tests.support.raw_http import RawClient, ask, chat_body, request
 from tests.support.sim_worker import SimWorker
 
 CLIENTS = 300
-DURATION_S = 10.0
+DURATION_S = 8.0
 SLACK_FILES = 4
 FAULTS = (
     '{"fault": {"kind": "cut_before_headers"}}',

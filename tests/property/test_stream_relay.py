@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.pipeline.editors import MarkerEditor
 from gateway.pipeline.relay import StreamRelay, rename_pair
 from gateway.upstream.failures import ProtocolViolation
 from gateway.upstream.sse import MAX_FRAME_BYTES, FrameSplitter, data_of
@@ -64,15 +63,14 @@ def run(relay: StreamRelay, parts: list[bytes]) -> bytes:
 
 
 def make_relay(mode: str) -> StreamRelay:
-    """A relay of each kind that the endpoints use."""
+    """A relay of each kind that passes what the worker said."""
     return StreamRelay(
         show_usage="usage" in mode,
         rename=rename_pair("engine-name", "shown-name") if "renamed" in mode else None,
-        editor=MarkerEditor("gemma3") if "edited" in mode else None,
     )
 
 
-MODES = st.sampled_from(["passed", "usage", "renamed", "edited", "usage renamed edited"])
+MODES = st.sampled_from(["passed", "usage", "renamed", "usage renamed"])
 NEWLINES = st.sampled_from([b"\n", b"\r\n"])
 
 

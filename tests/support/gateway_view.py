@@ -1,5 +1,6 @@
 """What can be seen of a running gateway from outside: its metrics, its file descriptors, its memory."""
 
+import json
 import re
 import time
 import urllib.request
@@ -67,7 +68,8 @@ def log_line(gateway: GatewayProcess, request_id: str) -> dict[str, object]:
     found: list[dict[str, object]] = []
 
     def look() -> bool:
-        found.extend(line for line in gateway.logs if line.get("request_id") == request_id)
+        lines = (json.loads(line) for line in gateway.stderr.splitlines() if request_id in line)
+        found.extend(line for line in lines if line.get("request_id") == request_id)
         return bool(found)
 
     wait_for(look, f"request {request_id} is in the log", 2.0)
