@@ -72,3 +72,5 @@ class WorkerFacts:
     """vLLM's `max_model_len` for the served model."""
     stop_token_ids: tuple[int, ...]
     """The variant's end-of-turn markers, resolved with the worker's own tokenizer."""
+    parses_calls: bool | None = None
+    """It was started with a tool parser, which takes calls out of the text and loses them; None: not known yet."""

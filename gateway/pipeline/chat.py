@@ -1,45 +1,28 @@
 """`POST /v1/chat/completions`."""
 
-from operator import attrgetter
-from typing import Any
-
 import msgspec
-from msgspec import Struct
 
-from gateway.dialects.control_tokens import MarkerRestorer
-from gateway.dialects.conversation import Conversation, normalise
-from gateway.dialects.stops import default_stop_token_ids
+from gateway.errors import WorkerError
 from gateway.observability.record import RequestRecord
-from gateway.pipeline.deliver import answer_headers, deliver_stream, fetch_reply
+from gateway.pipeline.chat_request import ChatPlan, plan_chat
+from gateway.pipeline.deliver import answer_headers, deliver_stream, fetch_reply, gather_stream
 from gateway.pipeline.dispatch import WorkerCall
-from gateway.pipeline.editors import MarkerEditor
+from gateway.pipeline.editors import ReplyEditor, UnmetToolChoiceError
+from gateway.pipeline.gather import ReplyGatherer
 from gateway.pipeline.relay import StreamRelay, rename_pair
 from gateway.pipeline.services import Inbound, Services, admit
-from gateway.routing.fleet import ServedModel, Worker
+from gateway.routing.fleet import ServedModel
 from gateway.values import Task
-from gateway.wire.chat import FORWARDED, ChatRequest, parse_chat_request
-from gateway.wire.replies import NULL, ChatReply, UsageBody, usage_body
+from gateway.wire.chat import ChatRequest, parse_chat_request
+from gateway.wire.replies import NULL, ChatReply, RawReply, UsageBody, usage_body
 
 TASKS: frozenset[Task] = frozenset({"chat"})
-PATH = "/v1/chat/completions"
-OPERATORS_KWARGS = frozenset(
-    {
-        "add_generation_prompt",
-        "chat_template",
-        "continue_final_message",
-        "conversation",
-        "documents",
-        "messages",
-        "tokenize",
-        "tools",
-    }
-)
-"""Names in `chat_template_kwargs` that would reach past the template's switches."""
+MAX_TRIES = 2
+"""How often a model is asked that was told to call a function and did not."""
 
-EMPTY_LIST = msgspec.Raw(b"[]")
-
-_forwarded = attrgetter(*FORWARDED)
+_EMPTY_LIST = msgspec.Raw(b"[]")
 _REPLY = msgspec.json.Decoder(ChatReply)
+_RAW_REPLY = msgspec.json.Decoder(RawReply)
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -50,90 +33,88 @@ async def chat(services: Services, inbound: Inbound) -> None:
     record.stream = bool(request.stream)
     model = admit(services, inbound.key, request.model, TASKS)
     record.model = model.name
-    prepared = prepare(services, model, request)
+    plan = plan_chat(services, model, request)
     call = WorkerCall(
-        path=PATH,
-        body_for=prepared.body_for,
+        request_for=plan.request_for,
         request_id=inbound.worker_request_id,
         deadline=record.started + services.server.request_timeout_s,
         prompt_param="messages",
     )
-    if request.stream:
-        relay = StreamRelay(
-            show_usage=bool(request.stream_options and request.stream_options.include_usage),
-            rename=rename_pair(model.served_name, model.name),
-            editor=MarkerEditor(model.variant.family) if prepared.conversation.neutralised else None,
+    for attempt in range(MAX_TRIES):
+        try:
+            if request.stream:
+                await _stream(services, inbound, model, request, plan, call)
+            else:
+                reply = await _reply(services, model, plan, call, record)
+                await inbound.client.send_json(_ENCODER.encode(reply), answer_headers(record))
+        except UnmetToolChoiceError:
+            if inbound.client.streaming or attempt + 1 == MAX_TRIES:
+                raise
+        else:
+            return
+
+
+async def _stream(
+    services: Services, inbound: Inbound, model: ServedModel, request: ChatRequest, plan: ChatPlan, call: WorkerCall
+) -> None:
+    prepared = plan.prepared
+    editor = None
+    if prepared.parser is not None:
+        editor = ReplyEditor(
+            prepared.parser,
+            model=model.name,
+            choices=plan.choices,
+            must_call=prepared.must_call,
+            legacy=prepared.legacy,
         )
-        await deliver_stream(services, model, call, inbound, relay)
-        return
-    reply = await fetch_reply(services, model, call, record, _REPLY)
-    _finish(reply, model, prepared, record)
-    await inbound.client.send_json(_ENCODER.encode(reply), answer_headers(record))
-
-
-class PreparedChat(Struct, frozen=True):
-    """A chat request in the worker's terms, but for what depends on the worker."""
-
-    fields: dict[str, Any]
-    conversation: Conversation
-    default_stop_ids: tuple[int, ...]
-
-    def body_for(self, worker: Worker) -> bytes:
-        """Return the JSON body for one worker."""
-        facts = worker.facts
-        stop_ids = facts.stop_token_ids if facts and facts.stop_token_ids else self.default_stop_ids
-        return _ENCODER.encode({**self.fields, "stop_token_ids": stop_ids})
-
-
-def prepare(services: Services, model: ServedModel, request: ChatRequest) -> PreparedChat:
-    """Translate a request into what the model's workers take. Raises InvalidRequest."""
-    family = model.variant.family
-    conversation = normalise(request.messages, model.variant, services.guards[family])
-    fields: dict[str, Any] = {"model": model.served_name, "messages": conversation.messages}
-    fields.update(
-        (name, value) for name, value in zip(FORWARDED, _forwarded(request), strict=True) if value is not None
+    relay = StreamRelay(
+        show_usage=bool(request.stream_options and request.stream_options.include_usage),
+        rename=rename_pair(model.served_name, model.name),
+        editor=editor,
     )
-    limits = [limit for limit in (request.max_completion_tokens, request.max_tokens) if limit is not None]
-    if limits:
-        fields["max_tokens"] = min(limits)
-    if conversation.prefill:
-        fields["add_generation_prompt"] = False
-        fields["continue_final_message"] = True
-    kwargs = _template_kwargs(services, model, request)
-    if kwargs:
-        fields["chat_template_kwargs"] = kwargs
-    if request.stream:
-        fields["stream"] = True
-        fields["stream_options"] = {"include_usage": True}
-    return PreparedChat(fields, conversation, default_stop_token_ids(family))
+    await deliver_stream(services, model, call, inbound, relay)
 
 
-def _template_kwargs(services: Services, model: ServedModel, request: ChatRequest) -> dict[str, Any]:
-    """Return the switches for the chat template; `reasoning_effort` sets thinking where the variant can think."""
-    kwargs: dict[str, Any] = {}
-    if model.variant.thinking and request.reasoning_effort is not None:
-        kwargs["enable_thinking"] = request.reasoning_effort != "none"
-    guard = services.guards[model.variant.family]
-    for name, value in (request.chat_template_kwargs or {}).items():
-        if name not in OPERATORS_KWARGS:
-            kwargs[name] = guard.neutralise(value) if isinstance(value, str) else value
-    return kwargs
-
-
-def _finish(reply: ChatReply, model: ServedModel, prepared: PreparedChat, record: RequestRecord) -> None:
-    """Make a worker's reply the client's: our names, OpenAI's fields, text as it was meant."""
+async def _reply(
+    services: Services, model: ServedModel, plan: ChatPlan, call: WorkerCall, record: RequestRecord
+) -> ChatReply:
+    """Return the whole reply, in the client's terms."""
+    prepared = plan.prepared
+    if prepared.parser is None:
+        reply = await fetch_reply(services, model, call, record, _REPLY)
+        _mend(reply)
+    else:
+        gatherer = ReplyGatherer(prepared.parser, choices=plan.choices, legacy=prepared.legacy)
+        if plan.may_stop_early:
+            usage = await gather_stream(services, model, call, record, StreamRelay(show_usage=False, editor=gatherer))
+        else:
+            raw = await fetch_reply(services, model, call, record, _RAW_REPLY)
+            gatherer.add_reply(raw)
+            usage = (raw.usage or UsageBody()).to_usage()
+        reply = gatherer.reply(usage_body(usage))
+        if prepared.must_call and not gatherer.called:
+            record.usage = usage
+            raise UnmetToolChoiceError
+    if not reply.choices:
+        raise WorkerError("The model's worker gave an answer without choices.")
     usage = (reply.usage or UsageBody()).to_usage()
     record.usage = usage
     reply.model = model.name
     reply.usage = usage_body(usage)
+    return reply
+
+
+def _mend(reply: ChatReply) -> None:
+    """Make a reply that the engine has parsed OpenAI's: both names of reasoning, no empty list of calls."""
     for choice in reply.choices:
         message = choice.message
-        if message.tool_calls in (NULL, EMPTY_LIST):
+        if message.tool_calls in (NULL, _EMPTY_LIST):
             message.tool_calls = msgspec.UNSET
-        if not message.reasoning and not message.reasoning_content:
-            message.reasoning = message.reasoning_content = msgspec.UNSET
-        elif message.reasoning_content is msgspec.UNSET:
-            message.reasoning_content = message.reasoning
-        if prepared.conversation.neutralised and message.content:
-            restorer = MarkerRestorer(model.variant.family)
-            message.content = restorer.feed(message.content) + restorer.finish()
+            if choice.finish_reason == "tool_calls":
+                choice.finish_reason = "stop"
+        elif message.tool_calls is not msgspec.UNSET and not message.content:
+            message.content = None
+        if not message.function_call:
+            message.function_call = msgspec.UNSET
+        reasoning = message.reasoning or message.reasoning_content or msgspec.UNSET
+        message.reasoning = message.reasoning_content = reasoning

@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.dialects.stops import default_stop_token_ids
 from gateway.pipeline.deliver import answer_headers, deliver_stream, fetch_reply
-from gateway.pipeline.dispatch import WorkerCall
+from gateway.pipeline.dispatch import WorkerCall, WorkerRequest
 from gateway.pipeline.relay import StreamRelay, rename_pair
 from gateway.pipeline.services import Inbound, Services, admit
 from gateway.routing.fleet import ServedModel, Worker
@@ -35,13 +35,12 @@ async def complete(services: Services, inbound: Inbound) -> None:
     fields = _worker_fields(model, request)
     default_stop_ids = default_stop_token_ids(model.variant.family)
 
-    def body_for(worker: Worker) -> bytes:
+    def request_for(worker: Worker) -> WorkerRequest:
         stop_ids = (worker.facts.stop_token_ids if worker.facts else ()) or default_stop_ids
-        return _ENCODER.encode({**fields, "stop_token_ids": stop_ids})
+        return WorkerRequest(PATH, _ENCODER.encode({**fields, "stop_token_ids": stop_ids}))
 
     call = WorkerCall(
-        path=PATH,
-        body_for=body_for,
+        request_for=request_for,
         request_id=inbound.worker_request_id,
         deadline=record.started + services.server.request_timeout_s,
         prompt_param="prompt",

@@ -15,6 +15,7 @@ from gateway.pipeline.worker_errors import error_of_failure
 from gateway.routing.fleet import ServedModel
 from gateway.upstream.failures import UpstreamFailure
 from gateway.upstream.vllm import WorkerReply
+from gateway.values import Usage
 
 T = TypeVar("T")
 MAX_CHUNKS_BEHIND_DONE = 4
@@ -115,7 +116,8 @@ class _Pump:
                 if not self._client.streaming:
                     raise WorkerError("The model's worker ended its answer before it began.")
                 await self._client.end_stream(DONE_FRAME)
-                await _drain(reply)
+                if not relay.cut:
+                    await _drain(reply)
                 return
             if heard or relay.frames != frames:
                 heartbeat.heard()
@@ -153,6 +155,35 @@ async def _drain(reply: WorkerReply) -> None:
                 return
     except UpstreamFailure:
         return
+
+
+async def gather_stream(
+    services: Services, model: ServedModel, call: WorkerCall, record: RequestRecord, relay: StreamRelay
+) -> Usage:
+    """Ask a worker for a stream that stays here, until the relay has enough of it, and return the usage.
+
+    Raises the GatewayError that the client gets.
+    """
+    dispatched = await dispatch(services, model, call, record)
+    try:
+        while not relay.done:
+            data = await dispatched.reply.next_chunk()
+            if not data:
+                raise WorkerError("The model's worker broke off before the answer was complete.")
+            record.first_byte_at = record.first_byte_at or services.clock()
+            relay.feed(data)
+            if relay.failure is not None:
+                record.cause = f"{dispatched.worker.id}: {relay.cause}"
+                raise relay.failure
+        if not relay.cut:
+            await _drain(dispatched.reply)
+    except UpstreamFailure as failure:
+        record.cause = f"{dispatched.worker.id}: {failure}"
+        raise error_of_failure(failure) from failure
+    finally:
+        dispatched.close()
+        record.usage = relay.usage
+    return relay.usage or Usage(0, 0)
 
 
 async def fetch_reply(

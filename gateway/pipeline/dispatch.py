@@ -7,6 +7,7 @@ Retries are few and safe: only before any byte of an answer, only to a worker th
 
 from collections.abc import Callable
 
+import msgspec
 from msgspec import Struct
 
 from gateway.errors import GatewayError, NoWorkerAvailable
@@ -20,20 +21,34 @@ from gateway.pipeline.worker_errors import (
     error_of_status,
 )
 from gateway.routing.fleet import ServedModel, Worker
-from gateway.upstream.failures import ConnectFailed, ConnectionLost, UpstreamFailure
-from gateway.upstream.vllm import Heartbeat, WorkerReply
+from gateway.upstream.failures import ConnectFailed, ConnectionLost, ProtocolViolation, UpstreamFailure
+from gateway.upstream.vllm import Heartbeat, WorkerClient, WorkerReply
 from gateway.values import RequestId
+
+
+class _Tokens(Struct):
+    tokens: list[int]
+
 
 MAX_ATTEMPTS = 3
 MAX_ERROR_BYTES = 65_536
 STATUSES_FOR_ANOTHER = (429, 500, 502, 503)
+_TOKENS = msgspec.json.Decoder(_Tokens)
+
+
+class WorkerRequest(Struct, frozen=True):
+    """A request in one worker's terms."""
+
+    path: str
+    body: bytes
+    tokenised: Callable[[list[int]], bytes] | None = None
+    """Set when `body` goes to `/tokenize` first: writes the body for `path` with the prompt's tokens."""
 
 
 class WorkerCall(Struct, frozen=True):
     """What is asked of a worker."""
 
-    path: str
-    body_for: Callable[[Worker], bytes]
+    request_for: Callable[[Worker], WorkerRequest]
     """Writes the request for one worker: what it told when it joined may change it."""
     request_id: RequestId
     """Ours, unique: vLLM makes the answer's id of it."""
@@ -96,17 +111,37 @@ async def _ask(
 ) -> Dispatched:
     record.worker = worker.id
     record.attempts += 1
-    body = call.body_for(worker)
+    request = call.request_for(worker)
+    client = services.clients[worker]
     record.sent_at = services.clock()
     worker.in_flight += 1
     try:
-        reply = await services.clients[worker].post(
-            call.path, body, request_id=call.request_id, deadline=call.deadline, heartbeat=heartbeat
+        body = request.body
+        if request.tokenised is not None:
+            answer = await _tokenise(client, body, call)
+            if not isinstance(answer, list):
+                return Dispatched(worker, answer)
+            body = request.tokenised(answer)
+        reply = await client.post(
+            request.path, body, request_id=call.request_id, deadline=call.deadline, heartbeat=heartbeat
         )
     except BaseException:  # cancellation too: the worker's load must not keep a request that is gone
         worker.in_flight -= 1
         raise
     return Dispatched(worker, reply)
+
+
+async def _tokenise(client: WorkerClient, body: bytes, call: WorkerCall) -> list[int] | WorkerReply:
+    """Return a prompt's tokens, or the answer that refuses them. Raises an `UpstreamFailure`."""
+    reply = await client.post("/tokenize", body, request_id=call.request_id, deadline=call.deadline)
+    if reply.status != 200:
+        return reply
+    with reply:
+        try:
+            tokens: list[int] = _TOKENS.decode(await reply.read()).tokens
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ProtocolViolation("/tokenize answered no tokens") from error
+    return tokens
 
 
 def _another_may_try(failure: UpstreamFailure) -> bool:

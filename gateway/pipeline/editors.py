@@ -1,39 +1,187 @@
-"""Rewriting a stream's chunks where the reply's text has to be looked into. No I/O."""
+"""Streams whose text a dialect reads, chunk by chunk. No I/O.
 
-from typing import Any
+The worker sends the model's raw text, over the chat route or the completions route; the dialect's parser, one per
+choice, turns it into events, and these become OpenAI's deltas.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import assert_never
 
 import msgspec
 
-from gateway.dialects.control_tokens import MarkerRestorer
-from gateway.values import Family
+from gateway.dialects.events import (
+    ArgumentsDelta,
+    CallStart,
+    ContentDelta,
+    Enough,
+    Event,
+    Finish,
+    ReasoningDelta,
+    ReplyParser,
+)
+from gateway.errors import WorkerError
+from gateway.values import Usage
+from gateway.wire.chunks import (
+    Chunk,
+    ChunkChoice,
+    Delta,
+    FunctionDelta,
+    RawChoice,
+    RawChunk,
+    ToolCallDelta,
+    UsageChunk,
+)
+from gateway.wire.replies import NULL, usage_body
 
+_CHUNK = msgspec.json.Decoder(RawChunk)
 _ENCODER = msgspec.json.Encoder()
 
 
-class MarkerEditor:
-    """Gives text back as the client wrote it: undoes, across chunks, what kept its control tokens harmless."""
+def chat_id(worker_id: str) -> str:
+    """Return a chat completion's id for the id of a worker's answer, which may be a text completion's."""
+    return f"chatcmpl-{worker_id.removeprefix('chatcmpl-').removeprefix('cmpl-')}"
 
-    def __init__(self, family: Family) -> None:
-        self._family: Family = family
-        self._restorers: dict[int, MarkerRestorer] = {}
+
+class UnmetToolChoiceError(WorkerError):
+    """The model was told to call a function and did not."""
+
+    def __init__(self) -> None:
+        super().__init__("The model made no valid call though 'tool_choice' asks for one.", param="tool_choice")
+
+
+@dataclass(slots=True)
+class ChoiceText:
+    """One choice of a reply on its way through its parser."""
+
+    parser: ReplyParser
+    begun: bool = False
+    """Its first chunk has gone out."""
+    called: bool = False
+    finish_reason: str | None = None
+    stopped: bool = False
+    """The parser wants nothing more."""
+
+    def read(self, choice: RawChoice) -> list[Event]:
+        """Return the events of one chunk, or of a whole reply."""
+        if self.finish_reason is not None:
+            return []
+        text, thought = choice.text or "", ""
+        if choice.delta is not None:
+            text = choice.delta.content or ""
+            thought = choice.delta.reasoning or choice.delta.reasoning_content or ""
+        events: list[Event] = [ReasoningDelta(thought)] if thought else []
+        if text:
+            events += self.parser.feed(text)
+        enough = next((event.reason for event in events if isinstance(event, Enough)), None)
+        if enough is not None:
+            self.stopped = True
+            events += self.parser.finish(enough)
+        elif choice.finish_reason is not None:
+            events += self.parser.finish(choice.finish_reason)
+        for event in events:
+            if isinstance(event, CallStart):
+                self.called = True
+            elif isinstance(event, Finish):
+                self.finish_reason = event.reason
+        return events
+
+
+class ReplyEditor:
+    """Turns a worker's chunks into the client's, for `choices` choices. Implements `relay.ChunkEditor`."""
+
+    def __init__(
+        self,
+        make_parser: Callable[[], ReplyParser],
+        *,
+        model: str,
+        choices: int,
+        must_call: bool,
+        legacy: bool,
+    ) -> None:
+        self.failure: WorkerError | None = None
+        self._reply_id = ""
+        self._created = 0
+        self._model = model
+        self._must_call = must_call
+        self._legacy = legacy
+        self._choices = [ChoiceText(make_parser()) for _ in range(choices)]
+
+    @property
+    def stopped(self) -> bool:
+        """Whether every choice has ended before the worker did: it may be aborted."""
+        return all(choice.finish_reason is not None for choice in self._choices) and any(
+            choice.stopped for choice in self._choices
+        )
+
+    def passes(self, data: bytes) -> bool:
+        """Whether a single chunk may go to the client as it came."""
+        only = self._choices[0]
+        return len(self._choices) == 1 and only.begun and not self._must_call and only.parser.passes(data)
 
     def edit(self, data: bytes) -> list[bytes]:
-        """Return the chunk with its text restored; text that may still turn out to be a marker waits."""
-        chunk: dict[str, Any] = msgspec.json.decode(data)
-        for choice in chunk["choices"]:
-            if not isinstance(choice.get("delta"), dict):
-                continue
-            delta: dict[str, Any] = choice["delta"]
-            restorer = self._restorers.setdefault(choice["index"], MarkerRestorer(self._family))
-            for name in ("content", "reasoning", "reasoning_content"):
-                if isinstance(delta.get(name), str):
-                    delta[name] = restorer.feed(delta[name])
-            if choice.get("finish_reason") is not None:
-                held = restorer.finish()
-                if held:
-                    delta["content"] = (delta.get("content") or "") + held
-        return [_ENCODER.encode(chunk)]
+        """Return the chunks to send in place of this one."""
+        chunk = _CHUNK.decode(data)
+        if not self._reply_id:
+            self._reply_id = chat_id(chunk.id)
+            self._created = chunk.created
+        out: list[bytes] = []
+        for raw in chunk.choices:
+            if 0 <= raw.index < len(self._choices):
+                self._edit_choice(raw, out)
+        return out
 
     def finish(self) -> list[bytes]:
-        """Return nothing: what was held went out with the choice's last chunk."""
-        return []
+        """Return the ends of choices that the worker left open."""
+        out: list[bytes] = []
+        for index in range(len(self._choices)):
+            self._edit_choice(RawChoice(index, finish_reason="stop"), out)
+        return out
+
+    def usage_chunk(self, usage: Usage) -> bytes:
+        """Return the chunk that tells the usage."""
+        return _ENCODER.encode(UsageChunk(self._reply_id, self._created, self._model, usage_body(usage)))
+
+    def _edit_choice(self, raw: RawChoice, out: list[bytes]) -> None:
+        choice = self._choices[raw.index]
+        if choice.finish_reason is not None:
+            return
+        events = choice.read(raw)
+        finish = next((event.reason for event in events if isinstance(event, Finish)), None)
+        if self._must_call and not choice.called:
+            if finish is not None:
+                self.failure = UnmetToolChoiceError()
+            return
+        deltas = [delta for event in events for delta in self._deltas(event)]
+        if not choice.begun:
+            choice.begun = True
+            deltas.insert(0, Delta(role="assistant", content=""))
+        logprobs = raw.logprobs if len(events) == 1 and isinstance(events[0], ContentDelta) else NULL
+        out.extend(self._chunk(ChunkChoice(raw.index, delta, logprobs)) for delta in deltas)
+        if finish is not None:
+            out.append(self._chunk(ChunkChoice(raw.index, Delta(), finish_reason=finish)))
+
+    def _chunk(self, choice: ChunkChoice) -> bytes:
+        return _ENCODER.encode(Chunk(self._reply_id, self._created, self._model, [choice]))
+
+    def _deltas(self, event: Event) -> list[Delta]:
+        match event:
+            case ContentDelta(text=text):
+                return [Delta(content=text)]
+            case ReasoningDelta(text=text):
+                return [Delta(reasoning=text, reasoning_content=text)]
+            case CallStart(index=index, id=call_id, name=name):
+                return [self._call_delta(index, FunctionDelta(name=name, arguments=""), call_id)]
+            case ArgumentsDelta(index=index, text=text):
+                return [self._call_delta(index, FunctionDelta(arguments=text), None)]
+            case Enough() | Finish():
+                return []
+            case _:
+                assert_never(event)
+
+    def _call_delta(self, index: int, function: FunctionDelta, call_id: str | None) -> Delta:
+        if self._legacy:
+            return Delta(function_call=function)
+        if call_id is None:
+            return Delta(tool_calls=[ToolCallDelta(index, function)])
+        return Delta(tool_calls=[ToolCallDelta(index, function, id=call_id, type="function")])

@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.errors import InvalidRequest
 from gateway.pipeline.deliver import answer_headers, fetch_reply
-from gateway.pipeline.dispatch import WorkerCall
+from gateway.pipeline.dispatch import WorkerCall, WorkerRequest
 from gateway.pipeline.services import Inbound, Services, admit
 from gateway.routing.fleet import Worker
 from gateway.values import Task, Usage
@@ -32,14 +32,15 @@ async def embed(services: Services, inbound: Inbound) -> None:
     request = parse_embedding_request(inbound.body)
     model = admit(services, inbound.key, request.model, TASKS)
     record.model = model.name
-    payload = _ENCODER.encode({"model": model.served_name, "input": request.input, "encoding_format": "float"})
+    ask = WorkerRequest(
+        PATH, _ENCODER.encode({"model": model.served_name, "input": request.input, "encoding_format": "float"})
+    )
 
-    def body_for(_worker: Worker) -> bytes:
-        return payload
+    def request_for(_worker: Worker) -> WorkerRequest:
+        return ask
 
     call = WorkerCall(
-        path=PATH,
-        body_for=body_for,
+        request_for=request_for,
         request_id=inbound.worker_request_id,
         deadline=record.started + services.server.request_timeout_s,
         prompt_param="input",

@@ -23,12 +23,28 @@ _ENCODER = msgspec.json.Encoder()
 class ChunkEditor(Protocol):
     """Rewrites the JSON of each chunk of one stream; may hold text back and give it out with a later chunk."""
 
+    failure: WorkerError | None
+    """Set when the reply is not what the request demands."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the client has all it asked for: the worker may be aborted."""
+        ...
+
+    def passes(self, data: bytes) -> bool:
+        """Whether a single chunk may go to the client as it came. True also tells the editor that it has gone."""
+        ...
+
     def edit(self, data: bytes) -> list[bytes]:
         """Return the chunks to send in place of this one."""
         ...
 
     def finish(self) -> list[bytes]:
         """Return what was held back when the stream ends."""
+        ...
+
+    def usage_chunk(self, usage: Usage) -> bytes:
+        """Return the chunk that tells the usage."""
         ...
 
 
@@ -52,12 +68,13 @@ class StreamRelay:
         self._rename = rename
         self._editor = editor
         self._splitter = FrameSplitter()
-        self._untouched = not show_usage and editor is None
+        self.cut = False
+        """The stream is done before the worker is: abort it."""
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes as they came; return the bytes for the client, maybe none."""
         if (
-            self._untouched
+            not self._show_usage
             and self._splitter.empty
             and data.endswith(b"}\n\n")
             and data.startswith(b"data: {")
@@ -66,8 +83,10 @@ class StreamRelay:
             and b"[DONE]" not in data
             and b"\r" not in data
         ):
-            self.frames += data.count(b"\n\n")
-            return data if self._rename is None else data.replace(*self._rename)
+            frames = data.count(b"\n\n")
+            if self._editor is None or (frames == 1 and self._editor.passes(data)):
+                self.frames += frames
+                return self._named(data)
         out: list[bytes] = []
         for frame in self._splitter.feed(data):
             self._take(frame, out)
@@ -80,9 +99,7 @@ class StreamRelay:
         if data is None:
             return
         if data == b"[DONE]":
-            self.done = True
-            if self._editor is not None:
-                out.extend(b"data: " + chunk + b"\n\n" for chunk in self._editor.finish())
+            self._end(out)
             return
         try:
             view = _CHUNK.decode(data)
@@ -95,16 +112,41 @@ class StreamRelay:
             self._fail("a frame without choices")
         elif view.usage and not view.choices:
             self.usage = view.usage.to_usage()
-            if self._show_usage:
-                out.append(b"data: " + self._named(_usage_chunk(data, self.usage)) + b"\n\n")
+            if self._show_usage and self._editor is None:
+                _add_frame(out, self._named(_usage_chunk(data, self.usage)))
         else:
             self.frames += 1
             if view.usage:
                 self.usage = view.usage.to_usage()
-            chunks = [data] if self._editor is None else self._editor.edit(data)
-            if self._show_usage and view.usage is msgspec.UNSET:
-                chunks = [_with_null_usage(chunk) for chunk in chunks]
-            out.extend(b"data: " + self._named(chunk) + b"\n\n" for chunk in chunks)
+            if self._editor is not None:
+                self._edit(self._editor, data, out)
+            else:
+                shown = _with_null_usage(data) if self._show_usage and view.usage is msgspec.UNSET else data
+                _add_frame(out, self._named(shown))
+
+    def _edit(self, editor: ChunkEditor, data: bytes, out: list[bytes]) -> None:
+        try:
+            self._add_edited(editor.edit(data), out)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self._fail("a chunk of another shape than OpenAI's")
+            return
+        self.failure = editor.failure
+        if editor.stopped:
+            self.cut = True
+            self._end(out)
+
+    def _end(self, out: list[bytes]) -> None:
+        editor = self._editor
+        if editor is not None:
+            self._add_edited(editor.finish(), out)
+            self.failure = editor.failure
+            if self._show_usage and self.usage is not None and self.failure is None:
+                _add_frame(out, editor.usage_chunk(self.usage))
+        self.done = self.failure is None
+
+    def _add_edited(self, chunks: list[bytes], out: list[bytes]) -> None:
+        for chunk in chunks:
+            _add_frame(out, _with_null_usage(chunk) if self._show_usage else chunk)
 
     def _named(self, data: bytes) -> bytes:
         return data if self._rename is None else data.replace(*self._rename)
@@ -112,6 +154,10 @@ class StreamRelay:
     def _fail(self, cause: str) -> None:
         self.cause = f"the worker sent {cause}"
         self.failure = WorkerError("The model's worker failed while it was answering. Please retry.")
+
+
+def _add_frame(out: list[bytes], chunk: bytes) -> None:
+    out.append(b"data: %b\n\n" % chunk)
 
 
 def _usage_chunk(data: bytes, usage: Usage) -> bytes:

@@ -64,7 +64,11 @@ def detail_of(body: bytes) -> WorkerErrorDetail:
 
 def _bad_request(detail: WorkerErrorDetail, prompt_param: PromptParam) -> GatewayError:
     param = (detail.param or "").removeprefix("body.") or None
-    if param in ("input_tokens", "input_text") or "maximum context length" in detail.message or "max_model_len" in detail.message:
+    if (
+        param in ("input_tokens", "input_text")
+        or "maximum context length" in detail.message
+        or "max_model_len" in detail.message
+    ):
         return _too_long(detail.message, "max_tokens" if param == "max_tokens" else prompt_param)
     message = _URL.sub("[url]", detail.message)[:MAX_MESSAGE_CHARS]
     return InvalidRequest(message or "The model's worker refused this request.", param=param)

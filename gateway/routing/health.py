@@ -112,7 +112,38 @@ class HealthMonitor:
             return
         known = worker.facts if worker.state == "up" else None
         stop_ids = known.stop_token_ids if known else await self._stop_token_ids(model, worker, headers)
-        worker.mark_up(WorkerFacts(max_context_tokens=found.max_model_len, stop_token_ids=stop_ids))
+        parses = known.parses_calls if known else None
+        if parses is None and model.variant.task == "chat" and model.dialect not in (None, "engine"):
+            parses = await self._parses_calls(model, worker, headers)
+        worker.mark_up(WorkerFacts(found.max_model_len, stop_ids, parses))
+
+    async def _parses_calls(self, model: ServedModel, worker: Worker, headers: dict[str, str]) -> bool | None:
+        """Ask for one token with `tool_choice: "auto"`, which vLLM refuses unless it has a tool parser.
+
+        None when the answer doesn't tell: it is asked again with the next probe.
+        """
+        body = {
+            "model": model.served_name,
+            "messages": [{"role": "user", "content": "."}],
+            "tools": [{"type": "function", "function": {"name": "probe", "parameters": {"type": "object"}}}],
+            "tool_choice": "auto",
+            "max_tokens": 1,
+        }
+        try:
+            reply = await self._http.post(f"{worker.url}/v1/chat/completions", json=body, headers=headers)
+        except httpx2.TimeoutException:  # busy, not down
+            return None
+        if reply.status_code not in (200, 400):
+            return None
+        if reply.status_code == 200:
+            logger.warning(
+                "worker %s of %s was started with --enable-auto-tool-choice: its parser loses Gemma's calls. Requests "
+                "with tools go around it, at the cost of one more round trip, and media with tools can't; start it "
+                "without --enable-auto-tool-choice and --tool-call-parser",
+                worker.id,
+                model.name,
+            )
+        return reply.status_code == 200
 
     async def _stop_token_ids(self, model: ServedModel, worker: Worker, headers: dict[str, str]) -> tuple[int, ...]:
         """Resolve the family's markers with the worker's tokenizer; a marker that isn't one token is left out."""

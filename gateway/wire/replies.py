@@ -46,11 +46,24 @@ def usage_body(usage: Usage) -> UsageBody:
     )
 
 
+class FunctionCallBody(Struct):
+    name: str
+    arguments: str
+    """JSON text."""
+
+
+class ToolCallBody(Struct):
+    id: str
+    function: FunctionCallBody
+    type: str = "function"
+
+
 class ReplyMessage(Struct):
     role: str = "assistant"
     content: str | None = None
     refusal: str | None = None
     tool_calls: Raw | UnsetType = UNSET
+    function_call: FunctionCallBody | UnsetType | None = UNSET
     reasoning: str | UnsetType | None = UNSET
     reasoning_content: str | UnsetType | None = UNSET
 
@@ -68,6 +81,23 @@ class ChatReply(Struct):
     choices: list[ChatChoice]
     model: str = ""
     object: str = "chat.completion"
+    usage: UsageBody | None = None
+
+
+class RawReplyChoice(Struct):
+    """A choice of a worker's reply whose text a dialect reads: `message` or `text`, by the route it was asked on."""
+
+    index: int
+    message: ReplyMessage | None = None
+    text: str | None = None
+    logprobs: Raw = NULL
+    finish_reason: str | None = None
+
+
+class RawReply(Struct):
+    choices: list[RawReplyChoice]
+    id: str = ""
+    created: int = 0
     usage: UsageBody | None = None
 
 

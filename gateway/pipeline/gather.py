@@ -1,0 +1,164 @@
+"""Whole replies whose text a dialect reads. No I/O.
+
+The reply comes whole, or as a stream that is gathered here: then the worker can be aborted as soon as the client has
+all it asked for.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import assert_never
+
+import msgspec
+
+from gateway.dialects.events import (
+    ArgumentsDelta,
+    CallStart,
+    ContentDelta,
+    Enough,
+    Event,
+    Finish,
+    ReasoningDelta,
+    ReplyParser,
+)
+from gateway.errors import WorkerError
+from gateway.pipeline.editors import ChoiceText, chat_id
+from gateway.values import Usage
+from gateway.wire.chunks import RawChoice, RawChunk, RawDelta
+from gateway.wire.replies import (
+    NULL,
+    ChatChoice,
+    ChatReply,
+    FunctionCallBody,
+    RawReply,
+    ReplyMessage,
+    ToolCallBody,
+    UsageBody,
+)
+
+_CHUNK = msgspec.json.Decoder(RawChunk)
+_ENCODER = msgspec.json.Encoder()
+
+
+@dataclass(slots=True)
+class GatheredChoice:
+    """One choice of a whole reply."""
+
+    content: list[str] = field(default_factory=list[str])
+    reasoning: list[str] = field(default_factory=list[str])
+    calls: list[ToolCallBody] = field(default_factory=list[ToolCallBody])
+    arguments: list[str] = field(default_factory=list[str])
+
+    def add(self, events: Iterable[Event]) -> None:
+        """Take events in their order."""
+        for event in events:
+            match event:
+                case ContentDelta(text=text):
+                    self.content.append(text)
+                case ReasoningDelta(text=text):
+                    self.reasoning.append(text)
+                case CallStart(id=call_id, name=name):
+                    self._close_call()
+                    self.calls.append(ToolCallBody(call_id, FunctionCallBody(name, "")))
+                case ArgumentsDelta(text=text):
+                    self.arguments.append(text)
+                case Enough() | Finish():
+                    self._close_call()
+                case _:
+                    assert_never(event)
+
+    def message(self, *, legacy: bool) -> ReplyMessage:
+        """Return the message: content null next to calls without text, as OpenAI has it."""
+        content = "".join(self.content)
+        message = ReplyMessage(content=content if content or not self.calls else None)
+        if self.reasoning:
+            message.reasoning = message.reasoning_content = "".join(self.reasoning)
+        if self.calls and legacy:
+            message.function_call = self.calls[0].function
+        elif self.calls:
+            message.tool_calls = msgspec.Raw(_ENCODER.encode(self.calls))
+        return message
+
+    def _close_call(self) -> None:
+        if self.calls and self.arguments:
+            self.calls[-1].function.arguments = "".join(self.arguments)
+            self.arguments.clear()
+
+
+class ReplyGatherer:
+    """Gathers a reply's choices. Implements `relay.ChunkEditor` for streams of which no chunk leaves."""
+
+    def __init__(self, make_parser: Callable[[], ReplyParser], *, choices: int, legacy: bool) -> None:
+        self.failure: WorkerError | None = None
+        self._legacy = legacy
+        self._texts = [ChoiceText(make_parser()) for _ in range(choices)]
+        self._gathered = [GatheredChoice() for _ in range(choices)]
+        self._logprobs: dict[int, msgspec.Raw] = {}
+        self._id = ""
+        self._created = 0
+
+    @property
+    def called(self) -> bool:
+        """Whether every choice has made a call."""
+        return all(text.called for text in self._texts)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether every choice has ended, one at least before the worker did."""
+        return all(text.finish_reason is not None for text in self._texts) and any(text.stopped for text in self._texts)
+
+    def passes(self, data: bytes) -> bool:
+        """Return False: every chunk is read."""
+        del data
+        return False
+
+    def edit(self, data: bytes) -> list[bytes]:
+        """Take a chunk; nothing is sent in its place."""
+        chunk = _CHUNK.decode(data)
+        if not self._id:
+            self._id, self._created = chunk.id, chunk.created
+        for choice in chunk.choices:
+            self._add(choice)
+        return []
+
+    def finish(self) -> list[bytes]:
+        """End the choices that the worker left open."""
+        for index in range(len(self._texts)):
+            self._add(RawChoice(index, finish_reason="stop"))
+        return []
+
+    def usage_chunk(self, usage: Usage) -> bytes:
+        """Return nothing: the usage goes into the reply."""
+        del usage
+        return b""
+
+    def add_reply(self, reply: RawReply) -> None:
+        """Take a whole reply."""
+        self._id, self._created = reply.id, reply.created
+        for choice in reply.choices:
+            message = choice.message or ReplyMessage(content=choice.text)
+            reasoning = message.reasoning or message.reasoning_content or None
+            delta = RawDelta(content=message.content, reasoning=reasoning)
+            self._add(RawChoice(choice.index, delta, finish_reason=choice.finish_reason or "stop"))
+            if choice.logprobs != NULL and self._unchanged(choice.index, message.content):
+                self._logprobs[choice.index] = choice.logprobs
+
+    def reply(self, usage: UsageBody) -> ChatReply:
+        """Return the reply in the client's terms."""
+        choices = [
+            ChatChoice(
+                index=index,
+                message=gathered.message(legacy=self._legacy),
+                logprobs=self._logprobs.get(index, NULL),
+                finish_reason=text.finish_reason or "stop",
+            )
+            for index, (text, gathered) in enumerate(zip(self._texts, self._gathered, strict=True))
+        ]
+        return ChatReply(id=chat_id(self._id), created=self._created, choices=choices, usage=usage)
+
+    def _add(self, choice: RawChoice) -> None:
+        if 0 <= choice.index < len(self._texts):
+            self._gathered[choice.index].add(self._texts[choice.index].read(choice))
+
+    def _unchanged(self, index: int, text: str | None) -> bool:
+        """Whether the client sees the text as the log probabilities tell it."""
+        return 0 <= index < len(self._gathered) and "".join(self._gathered[index].content) == (text or "")

@@ -1,0 +1,78 @@
+"""Chunks of a chat stream: what a worker sends, as far as it is read, and what a client gets."""
+
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from gateway.wire.replies import NULL, UsageBody
+
+
+class RawDelta(Struct):
+    """A worker's delta: raw text of the model, which a dialect reads."""
+
+    content: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+
+
+class RawChoice(Struct):
+    """One choice of a worker's chunk; `delta` from the chat route, `text` from the completions route."""
+
+    index: int = 0
+    delta: RawDelta | None = None
+    text: str | None = None
+    logprobs: Raw = NULL
+    finish_reason: str | None = None
+
+
+class RawChunk(Struct):
+    choices: list[RawChoice]
+    id: str = ""
+    created: int = 0
+
+
+class FunctionDelta(Struct, omit_defaults=True):
+    name: str | UnsetType = UNSET
+    arguments: str | UnsetType = UNSET
+
+
+class ToolCallDelta(Struct, omit_defaults=True):
+    """The first delta of a call has id, type and name; the later ones arguments only."""
+
+    index: int
+    function: FunctionDelta
+    id: str | UnsetType = UNSET
+    type: str | UnsetType = UNSET
+
+
+class Delta(Struct, omit_defaults=True):
+    role: str | UnsetType = UNSET
+    content: str | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
+    reasoning_content: str | UnsetType = UNSET
+    tool_calls: list[ToolCallDelta] | UnsetType = UNSET
+    function_call: FunctionDelta | UnsetType = UNSET
+
+
+class ChunkChoice(Struct):
+    index: int
+    delta: Delta
+    logprobs: Raw = NULL
+    finish_reason: str | None = None
+
+
+class Chunk(Struct):
+    id: str
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    object: str = "chat.completion.chunk"
+
+
+class UsageChunk(Struct):
+    """The last chunk of a stream whose client asked for the usage."""
+
+    id: str
+    created: int
+    model: str
+    usage: UsageBody
+    choices: tuple[()] = ()
+    object: str = "chat.completion.chunk"

@@ -1,0 +1,133 @@
+"""Streams whose text a dialect reads: the same reply however the transfer was cut, and the same as a whole reply."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.dialects.control_tokens import MarkerGuard
+from gateway.dialects.events import ReplyParser
+from gateway.dialects.registry import dialect_for
+from gateway.pipeline.editors import ReplyEditor
+from gateway.pipeline.gather import ReplyGatherer
+from gateway.pipeline.relay import StreamRelay
+from gateway.routing.catalog import VARIANTS
+from gateway.values import DialectName
+from gateway.wire.chat import parse_chat_request
+from gateway.wire.replies import RawReply, RawReplyChoice, UsageBody
+
+TOOLS = [
+    {
+        "type": "function",
+        "function": {"name": name, "parameters": {"type": "object", "properties": {"a": {}, "b": {"type": "string"}}}},
+    }
+    for name in ("f", "get-weather")
+]
+CASES: dict[DialectName, tuple[str, list[str]]] = {
+    "gemma4": (
+        "gemma-4-31B-it",
+        ["<|tool_call>call:f{a:1,b:", '<|"|>', "x", "}<tool_call|>", "<|channel>thought\n", "<channel|>"],
+    ),
+    "functiongemma": (
+        "functiongemma-270m-it",
+        ["<start_function_call>call:f{a:1,b:<escape>", "<escape>}<end_function_call>"],
+    ),
+    "gemma3-json": ("gemma-3-4b-it", ['{"name": "f", "parameters": {"a": 1}}', "```json\n", "```", "[", "]"]),
+    "gemma3-python": ("gemma-3-4b-it", ["[f(a=1, b='x')]", "f(", ")", "[", "get_weather()"]),
+    "gemma3-functioncall": ("gemma-3-4b-it", ['FUNCTION_CALL: f(a="1")\n', "FUNCTION_CALL: nothing", "\n"]),
+}
+DONE = b"data: [DONE]\n\n"
+
+
+def parser_of(name: DialectName) -> Callable[[], ReplyParser]:
+    """The parser of a request with two tools."""
+    variant = VARIANTS[CASES[name][0]]
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "tools": TOOLS}
+    request = parse_chat_request(json.dumps(body).encode())
+    parser = dialect_for(name).prepare(request, variant, MarkerGuard(variant.family), lambda: "call_1").parser
+    assert parser is not None
+    return parser
+
+
+def frame(value: object) -> bytes:
+    return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+
+
+def stream_of(deltas: list[str], *, completions: bool) -> bytes:
+    """A worker's stream of raw text, over either route."""
+    out = b""
+    for position, text in enumerate([*deltas, ""]):
+        last = position == len(deltas)
+        choice: dict[str, Any] = {"index": 0, "finish_reason": "stop" if last else None}
+        choice |= {"text": text} if completions else {"delta": {"content": text}}
+        out += frame({"id": "cmpl-x" if completions else "chatcmpl-x", "created": 5, "model": "m", "choices": [choice]})
+    return out + frame({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}) + DONE
+
+
+def merged(out: bytes) -> dict[str, Any]:
+    """The message that a client makes of a stream; the order and shape of deltas is checked on the way."""
+    message: dict[str, Any] = {"content": "", "reasoning": "", "calls": [], "finish": None}
+    events = [json.loads(event[6:]) for event in out.decode().split("\n\n") if event]
+    assert {event["id"] for event in events} == {"chatcmpl-x"}
+    assert {event["object"] for event in events if "object" in event} <= {"chat.completion.chunk"}
+    for event in events:
+        for choice in event["choices"]:
+            assert message["finish"] is None
+            delta = choice["delta"]
+            message["content"] += delta.get("content") or ""
+            message["reasoning"] += delta.get("reasoning") or ""
+            for call in delta.get("tool_calls", []):
+                if call["index"] == len(message["calls"]):
+                    assert call["id"]
+                    assert call["type"] == "function"
+                    message["calls"].append([call["function"]["name"], call["function"]["arguments"]])
+                else:
+                    assert call["index"] == len(message["calls"]) - 1
+                    assert set(call) == {"index", "function"}
+                    message["calls"][-1][1] += call["function"]["arguments"]
+            message["finish"] = choice["finish_reason"] or message["finish"]
+    return message
+
+
+@st.composite
+def replies(draw: st.DrawFn) -> tuple[DialectName, list[str]]:
+    """A dialect and raw text in deltas: pieces of its syntax, and anything else."""
+    name = draw(st.sampled_from(sorted(CASES)))
+    words = st.sampled_from([*CASES[name][1], " ", "Hi", "<", "{", "é"])
+    text = "".join(draw(st.lists(words | st.text(max_size=3), max_size=6)))
+    cuts = sorted(draw(st.sets(st.integers(0, len(text)), max_size=6)))
+    return name, [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+
+
+@given(replies(), st.booleans(), st.lists(st.integers(1, 400), max_size=8))
+def test_streams_and_whole_replies_say_the_same(
+    reply: tuple[DialectName, list[str]],
+    completions: bool,
+    sizes: list[int],  # drawn
+) -> None:
+    """Merged stream == whole reply, for every cut of text and transfer, over both routes."""
+    name, deltas = reply
+    make_parser = parser_of(name)
+    stream = stream_of(deltas, completions=completions)
+    relay = StreamRelay(
+        show_usage=False, editor=ReplyEditor(make_parser, model="m", choices=1, must_call=False, legacy=False)
+    )
+    out = b""
+    while stream and not relay.done:
+        size = sizes.pop() if sizes else len(stream)
+        out, stream = out + relay.feed(stream[:size]), stream[size:]
+    assert relay.done
+    streamed = merged(out)
+
+    gatherer = ReplyGatherer(make_parser, choices=1, legacy=False)
+    gatherer.add_reply(RawReply([RawReplyChoice(0, text="".join(deltas), finish_reason="stop")], id="cmpl-x"))
+    choice = gatherer.reply(UsageBody()).choices[0]
+    whole_calls = [] if not choice.message.tool_calls else json.loads(bytes(choice.message.tool_calls))
+    assert streamed["content"] == (choice.message.content or "")
+    assert streamed["reasoning"] == (choice.message.reasoning or "")
+    assert streamed["calls"] == [[c["function"]["name"], c["function"]["arguments"]] for c in whole_calls]
+    assert streamed["finish"] == choice.finish_reason
+    for _, arguments in streamed["calls"]:
+        assert isinstance(json.loads(arguments), dict)
