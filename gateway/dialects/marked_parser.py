@@ -26,8 +26,8 @@ from gateway.dialects.tool_set import ToolSet
 
 _LABEL: Final = "thought\n"
 _MAX_EMPTY_THOUGHTS: Final = 64
-_TO_PARSE: Final = re.compile(rb'<| "|\\[nrtu]')
-"""What makes a frame of plain content worth a look: a marker, or white space at the end of a string."""
+_TO_PARSE: Final = re.compile(rb'<| "|\\[nrtu]|"finish_reason":"')
+"""What makes a frame worth a look: a marker, white space at the end of a string, the answer's end."""
 
 
 class State(Enum):

@@ -27,7 +27,8 @@ _TRIGGER: Final = re.compile(r"\[(?=[\s\w{]|\Z)|\{(?=[\s\"']|\Z)|<(?=t|\Z)|\n")
 _VISIBLE: Final = re.compile(r"\S")
 _FENCE_HEAD: Final = re.compile(r"```\w*[ \t]*\r?\n")
 _TAG: Final = re.compile(r"<(tool_call|tool)>")
-_PLAIN_FRAME: Final = re.compile(rb'"content":"([^"\\\[{<]*[^"\\\[{<\s])"')
+_PLAIN_FRAME: Final = re.compile(rb'"content":"[^"\\\[{<]*[^"\\\[{<\s]"')
+_END_FRAME: Final = b'"finish_reason":"'
 _FENCE: Final = "```"
 
 
@@ -83,7 +84,7 @@ class PromptedParser:
     def passes(self, frame: bytes) -> bool:
         """Whether the frame is plain content that can begin no call."""
         idle = self._state is State.TEXT and not self._line_start and self._out.plain
-        return idle and _PLAIN_FRAME.search(frame) is not None
+        return idle and _END_FRAME not in frame and _PLAIN_FRAME.search(frame) is not None
 
     def _scan(self, text: str) -> None:
         position = 0

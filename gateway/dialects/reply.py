@@ -21,6 +21,8 @@ from gateway.dialects.events import (
 from gateway.dialects.stop_strings import StopStrings
 from gateway.values import Family
 
+_SPACE: Final = " \t\n\r"
+
 
 @dataclass(frozen=True, slots=True)
 class ReplyRules:
@@ -94,11 +96,11 @@ class ReplyBuilder:
         if self.closed:
             return
         if self._trim:
-            text = text.lstrip()
+            text = text.lstrip(_SPACE)
             if not text:
                 return
             self._trim = False
-        visible = text.rstrip()
+        visible = text.rstrip(_SPACE)
         if visible:
             self._held_space.append(visible)
             self._say("".join(self._held_space))
@@ -111,11 +113,11 @@ class ReplyBuilder:
         if self._rules.drop_reasoning or self.closed:
             return
         if self._thought_space is None:
-            text = text.lstrip()
+            text = text.lstrip(_SPACE)
             if not text:
                 return
             self._thought_space = []
-        visible = text.rstrip()
+        visible = text.rstrip(_SPACE)
         if visible:
             whole = "".join([*self._thought_space, visible])
             self._thought_space.clear()

@@ -303,5 +303,6 @@ def test_frames_of_plain_content_pass() -> None:
     assert not reader.passes(b'{"choices":[{"delta":{"content":"a<b"}}]}')
     assert not reader.passes(b'{"choices":[{"delta":{"content":"ends in space "}}]}')
     assert not reader.passes(b'{"choices":[{"delta":{"content":"line\\n"}}]}')
+    assert not reader.passes(b'{"choices":[{"delta":{"content":"end"},"finish_reason":"stop"}]}')
     reader.feed(" <")
     assert not reader.passes(frame)

@@ -143,4 +143,5 @@ def test_prose_streams_as_it_comes() -> None:
     assert reader.passes(b'{"choices":[{"delta":{"content":"word"}}]}')
     assert not reader.passes(b'{"choices":[{"delta":{"content":"a ["}}]}')
     assert not reader.passes(b'{"choices":[{"delta":{"content":"line\\n"}}]}')
+    assert not reader.passes(b'{"choices":[{"delta":{"content":"end"},"finish_reason":"stop"}]}')
     assert not reader.passes(b'{"choices":[{"delta":{"content":"space "}}]}')
