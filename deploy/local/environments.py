@@ -129,7 +129,16 @@ def install_torch_cpu(venv: Path, lock: Path, *, places: Places, step: Step) -> 
         install(venv, requirement, places=places, step=step)
     except SetupError:
         step.update("looking for PyTorch's CPU build at its publisher")
+    else:
+        return
+    try:
         install(venv, ["--index-url", PYTORCH_CPU_INDEX, *requirement], places=places, step=step)
+    except SetupError as error:
+        raise SetupError(
+            f"PyTorch's CPU build for Python {sys.version.split()[0]} is found neither by pip's own settings nor "
+            f"at {PYTORCH_CPU_INDEX}. vLLM needs Python 3.11 to 3.14; PIP_FIND_LINKS may name a directory that has the "
+            f"wheel.\n{error}"
+        ) from error
 
 
 def need_space(directory: Path, gigabytes: int) -> None:
