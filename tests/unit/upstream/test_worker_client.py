@@ -68,6 +68,8 @@ class Server:
             await self.behaviours[min(number, len(self.behaviours) - 1)](reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             self.ended.append(number)
+        except asyncio.CancelledError:  # the scenario is over
+            return
         finally:
             writer.close()
 
