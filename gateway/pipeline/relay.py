@@ -99,7 +99,10 @@ class StreamRelay:
         if data is None:
             return
         if data == b"[DONE]":
-            self._end(out)
+            if self.frames:
+                self._end(out)
+            else:  # an editor would make an answer of nothing
+                self._fail("the end of a stream before its beginning")
             return
         try:
             view = _CHUNK.decode(data)

@@ -140,6 +140,15 @@ def test_frames_are_found_at_every_cut(blocks: list[bytes], newline: bytes, data
     assert splitter.empty
 
 
+@given(MODES, st.booleans())
+def test_an_end_without_a_beginning_is_a_failure(mode: str, counted: bool) -> None:  # drawn
+    """A stream of no chunk is no empty answer."""
+    relay = make_relay(mode)
+    run(relay, [(frame({"choices": [], "usage": COUNTS}) if counted else b": nothing\n\n") + DONE])
+    assert relay.failure is not None
+    assert not relay.done
+
+
 def test_a_frame_has_a_cap() -> None:
     """A frame without an end is refused at the cap, in few large pieces or in many."""
     splitter = FrameSplitter()
