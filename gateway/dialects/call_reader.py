@@ -13,6 +13,7 @@ from gateway.dialects.scanner import ArgumentScanner
 from gateway.dialects.schema_view import SchemaView
 
 _AFTER_STRING: Final = ",}])"
+_AFTER_KEY: Final = ":"
 
 
 class CallReader:
@@ -124,7 +125,7 @@ class CallReader:
         start = "" if marker or token == self._quote else token.lstrip()[:1]
         if not marker and token != self._quote and not start:
             self._closing.append(token)
-        elif marker or (start and start in _AFTER_STRING):
+        elif marker or (start and start in (_AFTER_KEY if self._scanner.in_key else _AFTER_STRING)):
             self._confirm()
             self._take(token)
         else:

@@ -101,6 +101,11 @@ class ArgumentScanner:
         return self.state in (State.STRING, State.MARKED_KEY)
 
     @property
+    def in_key(self) -> bool:
+        """Whether that string is a key."""
+        return self.state is State.MARKED_KEY
+
+    @property
     def broken(self) -> bool:
         """Whether something came that the grammar has no place for."""
         return self.state is State.BROKEN

@@ -1,11 +1,10 @@
 """Gemma 4 and FunctionGemma, for any arguments, any text and any cut."""
 
 import json
-import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gateway.dialects.marked_parser import MarkedParser
@@ -13,7 +12,8 @@ from gateway.dialects.marked_render import object_text
 from gateway.dialects.marked_syntax import FUNCTIONGEMMA, GEMMA_4, MarkedSyntax
 from gateway.dialects.reply import ReplyRules
 from gateway.dialects.tool_set import DeclaredTool, ToolSet
-from tests.support.json_trees import arguments, cut, raw_arguments
+from tests.support.json_trees import SPACE, arguments, cut, raw_arguments
+from tests.support.linear import assert_linear
 from tests.support.replies import ids, read_reply
 
 SYNTAXES = [GEMMA_4, FUNCTIONGEMMA]
@@ -40,10 +40,11 @@ def test_rendered_calls_come_back_for_every_cut(syntax: MarkedSyntax, data: st.D
     calls = [
         f"{syntax.openers[0]}call:any{object_text(raw_arguments(text), syntax.quote)}{syntax.end}" for text in texts
     ]
+    assume(not any(syntax.quote in text.replace("\\", "") for text in texts))  # it can't be written
     pieces = data.draw(st.composite(cut)(before + "".join(calls) + after))
     reply = read_reply(parser(syntax), pieces)
     assert [(name, json.loads(text)) for name, text in reply.calls] == [("any", each) for each in written]
-    assert reply.content == before.rstrip() + after.lstrip()
+    assert reply.content == before.rstrip(SPACE) + after.lstrip(SPACE)
     assert reply.finish_reason == "tool_calls"
 
 
@@ -130,10 +131,8 @@ Q, OPEN, END = GEMMA_4.quote, GEMMA_4.openers[0], GEMMA_4.end
 def test_time_is_linear_in_hostile_text(before: str, piece: str) -> None:
     """Four times the text takes about four times as long: a quadratic parser would take sixteen."""
 
-    def seconds(chars: int) -> float:
+    def read(chars: int) -> None:
         text = before + piece * (chars // len(piece))
-        started = time.process_time()
         read_reply(parser(GEMMA_4), [text[at : at + 16] for at in range(0, len(text), 16)])
-        return time.process_time() - started
 
-    assert seconds(80_000) < 10 * seconds(20_000) + 0.05
+    assert_linear(read)

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from gateway.dialects.arguments import Raw, read_json
 
 Json = Any
+SPACE = " \t\n\r"
+"""The white space that goes next to a call."""
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
     ("", " ", "a, b", "}", "]}", "\\", "\\n", '"', "'", "`", "\n}", "call:f{", "true", "null", "02139", "1.0", "a:1", "{", "<", "<|", "😀")
