@@ -99,10 +99,7 @@ class StreamRelay:
         if data is None:
             return
         if data == b"[DONE]":
-            if self.frames:
-                self._end(out)
-            else:  # an editor would make an answer of nothing
-                self._fail("the end of a stream before its beginning")
+            self._end(out)
             return
         try:
             view = _CHUNK.decode(data)
@@ -139,6 +136,9 @@ class StreamRelay:
             self._end(out)
 
     def _end(self, out: list[bytes]) -> None:
+        if not self.frames:  # an editor would make an answer of nothing
+            self._fail("the end of a stream before its beginning")
+            return
         editor = self._editor
         if editor is not None:
             self._add_edited(editor.finish(), out)

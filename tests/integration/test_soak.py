@@ -28,7 +28,6 @@ FAULTS = (
     '{"fault": {"kind": "garbage"}}',
     '{"fault": {"kind": "status", "status": 500}}',
     '{"fault": {"kind": "status", "status": 503}}',
-    '{"fault": {"kind": "extra_bytes"}}',
     '{"fault": {"kind": "close_after_reply"}}',
     '{"text": "a b c d", "fault": {"kind": "cut_mid_stream", "at_chunk": 2}}',
     '{"text": "a b c d", "fault": {"kind": "error_mid_stream", "at_chunk": 2}}',
