@@ -22,6 +22,7 @@ from gateway.values import Family, WorkerFacts
 PROBE_TIMEOUT_S = 5.0
 UP_INTERVAL_S = 5.0
 DOWN_INTERVAL_S = 1.0
+USER_AGENT = "gemma-gateway-probe"
 
 logger = logging.getLogger("gateway.health")
 
@@ -50,7 +51,7 @@ class HealthMonitor:
         self._stop_markers = stop_markers
         self._rng = rng
         self._tasks: list[asyncio.Task[None]] = []
-        self._http = httpx2.AsyncClient(timeout=PROBE_TIMEOUT_S, trust_env=False)
+        self._http = httpx2.AsyncClient(timeout=PROBE_TIMEOUT_S, trust_env=False, headers={"user-agent": USER_AGENT})
 
     async def __aenter__(self) -> Self:
         for model, worker in self._fleet.workers():

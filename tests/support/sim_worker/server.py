@@ -112,8 +112,14 @@ class SimWorker:
 
     @property
     def generation_requests(self) -> list[Seen]:
-        """Requests to the generating endpoints: without probes, metrics and model lists."""
-        return [seen for seen in self.requests if seen.method == "POST" and seen.path.startswith("/v1/")]
+        """Requests to the generating endpoints: without metrics, model lists and the gateway's own probes."""
+        return [
+            seen
+            for seen in self.requests
+            if seen.method == "POST"
+            and seen.path.startswith("/v1/")
+            and seen.header("user-agent") != "gemma-gateway-probe"
+        ]
 
     @property
     def running(self) -> int:
