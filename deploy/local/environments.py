@@ -166,11 +166,11 @@ def _make(venv: Path, places: Places, step: Step) -> None:
 
 def _is_current(venv: Path, locks: Sequence[Path]) -> bool:
     stamp = venv / STAMP
-    return stamp.exists() and stamp.read_text() == _digest(locks)
+    return python_of(venv).exists() and stamp.exists() and stamp.read_text() == _digest(locks)
 
 
 def _digest(locks: Sequence[Path]) -> str:
-    seen = hashlib.sha256(sys.version.encode())
+    seen = hashlib.sha256()
     for lock in locks:
         seen.update(lock.read_bytes())
     return seen.hexdigest()
@@ -180,7 +180,7 @@ def _phase(log: str) -> str:
     """What pip is doing, in a few words."""
     for line in reversed(log.splitlines()):
         if line.startswith("Installing collected packages:"):
-            return f"installing {line.count(',') + 1} packages"
+            return f"installing {line.count(',') + 1} package(s)"
         found = re.match(r"\s*(?:Collecting|Downloading|Processing|Using cached) (\S+)", line)
         if found:
             return f"fetching {_package_name(found[1])}"

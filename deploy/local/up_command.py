@@ -76,7 +76,9 @@ def _up(options: argparse.Namespace, places: Places, children: list[Child]) -> N
 
 
 def _engine_spec(options: argparse.Namespace, places: Places) -> engine.EngineSpec:
-    gpu = options.engine == "gpu" or (options.engine == "auto" and engine.gpu_present())
+    gpu = options.engine != "cpu" and engine.gpu_present()
+    if options.engine == "gpu" and not gpu:
+        raise SetupError("No GPU answers: nvidia-smi --list-gpus fails or is missing.")
     with Step("engine packages") as step:
         venv = engine.install(places, step, gpu=gpu)
     with Step("weights") as step:

@@ -1,6 +1,7 @@
 """What the gateway takes for granted about a vLLM worker, asked of a real one. A vLLM that differs fails here first."""
 
 import json
+import os
 from typing import Any
 
 import httpx2
@@ -57,6 +58,54 @@ def test_markers_in_user_text_become_control_tokens(worker: httpx2.Client, gemma
         messages = [{"role": "user", "content": text}]
         tokens = worker.post("/tokenize", json={"model": gemma3.model, "messages": messages}).json()["tokens"]
         assert (tokens.count(106) == 2) is hit
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        ([{"role": "system", "content": "S"}, {"role": "user", "content": " u "}], "user\nS\n\nu<end_of_turn>\n"),
+        (
+            [
+                {"role": "system", "content": [{"type": "text", "text": t} for t in "ST"]},
+                {"role": "user", "content": "u"},
+            ],
+            "user\nS\n\nu<end_of_turn>\n",
+        ),
+        ([{"role": "developer", "content": "D"}, {"role": "user", "content": "u"}], "user\nD\n\nu<end_of_turn>\n"),
+        (
+            [{"role": "user", "content": "u"}, {"role": "system", "content": "S"}],
+            "user\nu<end_of_turn>\n<start_of_turn>system\nS<end_of_turn>\n",
+        ),
+        (
+            [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "v"}],
+            "user\nu<end_of_turn>\n<start_of_turn>model\na<end_of_turn>\n<start_of_turn>user\nv<end_of_turn>\n",
+        ),
+    ],
+    ids=["system first", "only the first part", "developer for system", "system later", "turns"],
+)
+def test_the_template_renders_gemma3_turns(
+    worker: httpx2.Client, gemma3: RealEngine, messages: list[Any], expected: str
+) -> None:
+    """What Google's template does with system messages is why the gateway folds them in itself."""
+    tokens = worker.post("/tokenize", json={"model": gemma3.model, "messages": messages}).json()["tokens"]
+    text = worker.post("/detokenize", json={"model": gemma3.model, "tokens": tokens}).json()["prompt"]
+    assert text == f"<bos><start_of_turn>{expected}<start_of_turn>model\n"
+
+
+@pytest.mark.parametrize(
+    "roles",
+    [
+        ["assistant"],
+        ["user", "user"],
+        ["user", "assistant", "assistant"],
+        ["system", "assistant"],
+    ],
+    ids="-".join,
+)
+def test_the_template_refuses_turns_out_of_order(worker: httpx2.Client, gemma3: RealEngine, roles: list[str]) -> None:
+    messages = [{"role": role, "content": "x"} for role in roles]
+    answer = chat(worker, gemma3.model, messages=messages)
+    assert (answer.status_code, "alternate" in answer.json()["error"]["message"]) == (400, True)
 
 
 def test_raw_prompts_get_a_beginning_of_text_token(worker: httpx2.Client, gemma3: RealEngine) -> None:
@@ -136,7 +185,7 @@ def test_an_unknown_path_answers_in_another_shape(worker: httpx2.Client) -> None
     assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(20 if os.environ.get("TESTS_FULL") else 3))
 def test_a_weak_model_completes_a_json_schema(worker: httpx2.Client, gemma3: RealEngine, seed: int) -> None:
     """At temperature 1 and without free white space; with it, this model writes blanks to its limit."""
     shape = {"type": "json_schema", "json_schema": {"name": "person", "strict": True, "schema": PERSON}}
