@@ -9,6 +9,7 @@ from gateway.pipeline.deliver import answer_headers, deliver_stream, fetch_reply
 from gateway.pipeline.dispatch import WorkerCall
 from gateway.pipeline.editors import ReplyEditor, UnmetToolChoiceError
 from gateway.pipeline.gather import ReplyGatherer
+from gateway.pipeline.media import check_media
 from gateway.pipeline.relay import StreamRelay, rename_pair
 from gateway.pipeline.services import Inbound, Services, admit
 from gateway.routing.fleet import ServedModel
@@ -34,6 +35,8 @@ async def chat(services: Services, inbound: Inbound) -> None:
     model = admit(services, inbound.key, request.model, TASKS)
     record.model = model.name
     plan = plan_chat(services, model, request)
+    if plan.media:
+        await check_media(plan.media)
     call = WorkerCall(
         request_for=plan.request_for,
         request_id=inbound.worker_request_id,

@@ -13,6 +13,7 @@ from gateway.dialects.registry import dialect_for
 from gateway.dialects.stops import default_stop_token_ids
 from gateway.errors import InvalidRequest
 from gateway.pipeline.dispatch import WorkerRequest
+from gateway.pipeline.media import fetched_urls
 from gateway.pipeline.services import Services
 from gateway.routing.fleet import ServedModel, Worker
 from gateway.values import DialectName
@@ -57,6 +58,8 @@ class ChatPlan(Struct, frozen=True):
     may_stop_early: bool
     """The client may have all it asked for before the model ends: the worker is asked for a stream, to be aborted."""
     default_stop_ids: tuple[int, ...]
+    media: dict[str, str]
+    """URLs that the engine would fetch."""
 
     def request_for(self, worker: Worker) -> WorkerRequest:
         """Return the request for one worker."""
@@ -94,7 +97,14 @@ def plan_chat(services: Services, model: ServedModel, request: ChatRequest) -> C
         fields["stream_options"] = {"include_usage": True}
         if may_stop_early:
             fields["stream_options"]["continuous_usage_stats"] = True
-    return ChatPlan(prepared, fields, request.n or 1, may_stop_early, default_stop_token_ids(family))
+    return ChatPlan(
+        prepared=prepared,
+        fields=fields,
+        choices=request.n or 1,
+        may_stop_early=may_stop_early,
+        default_stop_ids=default_stop_token_ids(family),
+        media=fetched_urls(fields.get("messages", ())) if len(model.variant.modalities) > 1 else {},
+    )
 
 
 def _may_stop_early(request: ChatRequest, prepared: Prepared) -> bool:
