@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from gateway.dialects.arguments import to_json
 from gateway.dialects.control_tokens import MarkerGuard
@@ -31,6 +31,10 @@ class Prepared:
     """A reply without a call is a failure, not an answer."""
     legacy: bool = False
     """The client speaks of `functions`: render the call as `function_call`."""
+
+
+FORMATS: Final = frozenset({"response_format", "structured_outputs"})
+"""What a client wants of text; where a call has to be made there is none."""
 
 
 class Dialect(Protocol):

@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from gateway.dialects.arguments import Bare, Raw, read_json
+from gateway.dialects.constraints import CallSyntax
 from gateway.dialects.control_tokens import MarkerGuard
 from gateway.dialects.conversation import Turn, Turns, WireMessage, collect_turns, normalise
-from gateway.dialects.dialect import Prepared, reply_rules
+from gateway.dialects.dialect import FORMATS, Prepared, reply_rules
+from gateway.dialects.forced_calls import forced_grammar
 from gateway.dialects.history import AnsweredCall
 from gateway.dialects.json_values import is_array, is_object
 from gateway.dialects.marked_parser import MarkedParser
@@ -28,6 +30,7 @@ _TRIGGER: Final = "You are a model that can do function calling with the followi
 _WITHHELD: Final = frozenset({"stop", "logprobs", "top_logprobs"})
 """`/v1/completions` has other log probabilities; stop strings count in content only."""
 _OPEN, _END, _ESCAPE = FUNCTIONGEMMA.openers[0], FUNCTIONGEMMA.end, FUNCTIONGEMMA.quote
+_SYNTAX: Final = CallSyntax("marked", _ESCAPE)
 
 
 class FunctionGemmaDialect:
@@ -46,8 +49,10 @@ class FunctionGemmaDialect:
         prefix = _beginning(plan) if plan.must_call and not in_model_turn else ""
         restore = variant.family if turns.neutralised or declarations.neutralised else None
         rules = reply_rules(request, plan, new_id, restore=restore, own_stop=True)
+        forced = forced_grammar(plan, _SYNTAX, begun=prefix, opening=_opening, closing="}" + _END) if prefix else {}
         return Prepared(
             fields={
+                **forced,
                 "prompt": prompt + prefix,
                 "add_special_tokens": False,
                 "skip_special_tokens": False,
@@ -55,7 +60,7 @@ class FunctionGemmaDialect:
             },
             parser=lambda: MarkedParser(FUNCTIONGEMMA, plan.known, rules, prefix=prefix),
             endpoint="completions",
-            withheld=_WITHHELD,
+            withheld=_WITHHELD | FORMATS if prefix else _WITHHELD,
             must_call=plan.must_call,
             legacy=plan.legacy,
         )
@@ -156,5 +161,8 @@ def _schema(schema: Mapping[str, Any]) -> dict[str, Raw]:
 
 def _beginning(plan: ToolPlan) -> str:
     """The beginning of a call that has to be made, for the model to go on with."""
-    only = f"{plan.declared[0].wire_name}{{" if len(plan.declared) == 1 else ""
-    return f"{_OPEN}call:{only}"
+    return _opening(plan.declared[0].wire_name) if len(plan.declared) == 1 else f"{_OPEN}call:"
+
+
+def _opening(name: str) -> str:
+    return f"{_OPEN}call:{name}{{"

@@ -7,9 +7,11 @@ declarations, nothing parses the reply, and its raw text comes back with all mar
 from collections.abc import Callable
 from typing import Final
 
+from gateway.dialects.constraints import CallSyntax
 from gateway.dialects.control_tokens import MarkerGuard
 from gateway.dialects.conversation import Conversation, normalise
-from gateway.dialects.dialect import OpenAIHistory, Prepared, reply_rules
+from gateway.dialects.dialect import FORMATS, OpenAIHistory, Prepared, reply_rules
+from gateway.dialects.forced_calls import forced_grammar
 from gateway.dialects.json_calls import read_whole_json
 from gateway.dialects.marked_parser import MarkedParser
 from gateway.dialects.marked_syntax import GEMMA_4
@@ -20,6 +22,9 @@ from gateway.wire.chat import ChatRequest
 
 _WITHHELD: Final = frozenset({"stop", "include_reasoning"})
 """Stop strings count in content only: the engine would find them in arguments and thoughts, too."""
+
+
+_SYNTAX: Final = CallSyntax("marked", GEMMA_4.quote)
 
 
 class Gemma4Dialect:
@@ -53,6 +58,8 @@ class Gemma4Dialect:
             conversation.messages.append({"role": "assistant", "content": prefix})
         if prefix or conversation.prefill:
             fields |= {"add_generation_prompt": False, "continue_final_message": True}
+        if prefix:
+            fields |= forced_grammar(plan, _SYNTAX, begun=prefix, opening=_opening, closing="}" + GEMMA_4.end)
         in_channel = thinking and conversation.messages[-1]["role"] == "tool"
         restore = variant.family if conversation.neutralised or declarations.neutralised else None
         rules = reply_rules(request, plan, new_id, restore=restore, own_stop=True)
@@ -61,7 +68,7 @@ class Gemma4Dialect:
             parser=lambda: MarkedParser(
                 GEMMA_4, plan.known, rules, thinking=in_channel, prefix=prefix, whole_json=read_whole_json
             ),
-            withheld=_WITHHELD,
+            withheld=_WITHHELD | FORMATS if prefix else _WITHHELD,
             must_call=plan.must_call,
             legacy=plan.legacy,
         )
@@ -71,5 +78,8 @@ def _call_prefix(plan: ToolPlan, conversation: Conversation) -> str:
     """The beginning of a call that has to be made, for the model to go on with."""
     if not plan.must_call or conversation.prefill:
         return ""
-    only = plan.declared[0].wire_name if len(plan.declared) == 1 else None
-    return f"{GEMMA_4.openers[0]}call:" + (f"{only}{{" if only else "")
+    return _opening(plan.declared[0].wire_name) if len(plan.declared) == 1 else f"{GEMMA_4.openers[0]}call:"
+
+
+def _opening(name: str) -> str:
+    return f"{GEMMA_4.openers[0]}call:{name}{{"

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from gateway.dialects.constraints import CallSyntax
 from gateway.dialects.control_tokens import MarkerGuard
 from gateway.dialects.conversation import Conversation, normalise
-from gateway.dialects.dialect import Prepared, reply_rules
+from gateway.dialects.dialect import FORMATS, Prepared, reply_rules
 from gateway.dialects.events import ReplyParser
+from gateway.dialects.forced_calls import forced_grammar
 from gateway.dialects.history import AnsweredCall
 from gateway.dialects.plain_parser import PlainParser
 from gateway.dialects.prompted_parser import PromptedParser
@@ -15,6 +17,8 @@ from gateway.dialects.template_switches import template_switches
 from gateway.dialects.tools import ToolPlan, declarations_of, plan_tools
 from gateway.values import Variant
 from gateway.wire.chat import ChatRequest
+
+_STOP: Final = frozenset({"stop"})
 
 
 class PromptedDialect:
@@ -43,8 +47,13 @@ class PromptedDialect:
             conversation.messages.append({"role": "assistant", "content": prefix})
         if prefix or conversation.prefill:
             fields |= {"add_generation_prompt": False, "continue_final_message": True}
+        if prefix:
+            style = self._style
+            syntax = CallSyntax(style.notation)
+            fields |= forced_grammar(plan, syntax, begun=prefix, opening=style.beginning, closing=style.closing)
         restore = variant.family if conversation.neutralised or declarations.neutralised else None
         rules = reply_rules(request, plan, new_id, restore=restore, own_stop=bool(plan.known))
+        withheld = _STOP if plan.known else frozenset[str]()
         parser: Callable[[], ReplyParser] | None = None
         if plan.known:
             parser = lambda: PromptedParser(plan.known, rules, prefix=prefix)  # noqa: E731 - beside its alternative
@@ -53,7 +62,7 @@ class PromptedDialect:
         return Prepared(
             fields=fields,
             parser=parser,
-            withheld=frozenset({"stop"}) if plan.known else frozenset(),
+            withheld=withheld | FORMATS if prefix else withheld,
             must_call=plan.must_call,
             legacy=plan.legacy,
         )

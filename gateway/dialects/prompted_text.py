@@ -8,7 +8,7 @@ adapters are trained on them.
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from gateway.dialects.arguments import Bare, Raw, quote, to_json
 from gateway.dialects.control_tokens import BREAKER
@@ -38,6 +38,9 @@ When a user request requires function calls:
 
 If multiple functions are needed, list them separately.
 If no function is needed, respond normally."""
+
+Notation = Literal["json", "python", "line"]
+"""How arguments are written: `line` has Python's keywords and JSON's values."""
 _UNTYPED: Final = SchemaView.of(None)
 _CONSTANTS: Final = {"true": "True", "false": "False", "null": "None"}
 
@@ -48,6 +51,16 @@ class PromptedStyle(Protocol):
     @property
     def write_name(self) -> NameWriter:
         """How names of tools are written."""
+        ...
+
+    @property
+    def notation(self) -> Notation:
+        """How values are written."""
+        ...
+
+    @property
+    def closing(self) -> str:
+        """What ends a single call's turn, behind its arguments."""
         ...
 
     def declare(self, functions: Sequence[DeclaredFunction]) -> str:
@@ -72,6 +85,8 @@ class PythonStyle:
     """`[f(a="x"), g()]`."""
 
     write_name: NameWriter = identifier
+    notation: Notation = "python"
+    closing: str = ")]"
 
     def declare(self, functions: Sequence[DeclaredFunction]) -> str:
         return _introduced(_PYTHON_FORM, functions)
@@ -91,6 +106,8 @@ class JsonStyle:
     """`{"name": "f", "parameters": {…}}`."""
 
     write_name: NameWriter = verbatim
+    notation: Notation = "json"
+    closing: str = "}}"
 
     def declare(self, functions: Sequence[DeclaredFunction]) -> str:
         return _introduced(_JSON_FORM, functions)
@@ -111,6 +128,8 @@ class ToolCodeStyle:
     """Calls in a `tool_code` fence, results in a `tool_outputs` fence."""
 
     write_name: NameWriter = identifier
+    notation: Notation = "python"
+    closing: str = ")\n```"
 
     def declare(self, functions: Sequence[DeclaredFunction]) -> str:
         return _introduced(_TOOLCODE_FORM, functions)
@@ -131,6 +150,8 @@ class FunctionCallStyle:
     """One line `FUNCTION_CALL: f(a="x")` for each call."""
 
     write_name: NameWriter = verbatim
+    notation: Notation = "line"
+    closing: str = ")"
 
     def declare(self, functions: Sequence[DeclaredFunction]) -> str:
         return _FUNCTIONCALL.replace("{functions}", "\n".join(map(_described, functions)))

@@ -3,7 +3,7 @@
 import re
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dialects.control_tokens import BREAKER, MarkerGuard, MarkerRestorer, markers
@@ -27,6 +27,7 @@ def hostile(draw: st.DrawFn) -> tuple[Family, str]:
     return family, "".join(draw(st.lists(pieces, max_size=8)))
 
 
+@settings(deadline=None)
 @given(hostile())
 def test_neutralised_text_holds_no_marker_and_stays_so(case: tuple[Family, str]) -> None:
     """Idempotent, and nothing a tokenizer could take for a control token is left."""
@@ -38,6 +39,7 @@ def test_neutralised_text_holds_no_marker_and_stays_so(case: tuple[Family, str])
     assert clean.replace(BREAKER, "") == text.replace(BREAKER, "")
 
 
+@settings(deadline=None)
 @given(hostile(), st.data())
 def test_a_restored_stream_is_the_same_for_every_cut(case: tuple[Family, str], data: st.DataObject) -> None:
     """What the client wrote comes back, however the reply was cut."""

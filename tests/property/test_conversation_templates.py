@@ -7,7 +7,7 @@ from typing import Any
 import jinja2
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -108,6 +108,7 @@ def words(messages: list[dict[str, Any]], role: str) -> str:
 
 
 @pytest.mark.parametrize("family", ["gemma2", "gemma3"])
+@settings(deadline=None)
 @given(data=st.data())
 def test_every_conversation_renders_with_just_the_turns_we_meant(family: Family, data: st.DataObject) -> None:
     """The template raises on none, no client text opens or closes a turn, and the last turn is the model's."""
@@ -128,6 +129,7 @@ def test_every_conversation_renders_with_just_the_turns_we_meant(family: Family,
 
 
 @pytest.mark.parametrize("family", ["gemma3", "gemma4"])
+@settings(deadline=None)
 @given(data=st.data())
 def test_nothing_that_a_client_said_is_lost(family: Family, data: st.DataObject) -> None:
     """All user and system texts reach the worker, in their order within each role."""
@@ -143,6 +145,7 @@ def test_nothing_that_a_client_said_is_lost(family: Family, data: st.DataObject)
     assert sum(part["type"] == "image_url" for part in sent) == sum(part["type"] == "image_url" for part in wanted)
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_gemma_4_gets_one_system_message_and_no_control_token(data: st.DataObject) -> None:
     """Its template takes any order of turns, but shows a later system message as a turn the model never saw."""

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.dialects.marked_parser import MarkedParser
@@ -31,6 +31,7 @@ def parser(syntax: MarkedSyntax) -> MarkedParser:
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
+@settings(deadline=None)
 @given(st.data())
 def test_rendered_calls_come_back_for_every_cut(syntax: MarkedSyntax, data: st.DataObject) -> None:
     """Text, calls, text: the same arguments, digit for digit, and nothing of a marker in the content."""
@@ -95,6 +96,7 @@ def fragments(syntax: MarkedSyntax) -> st.SearchStrategy[str]:
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
+@settings(deadline=None)
 @given(st.data())
 def test_no_text_breaks_the_parser_and_no_cut_changes_the_reply(syntax: MarkedSyntax, data: st.DataObject) -> None:
     """Whole, by character, in any pieces; arguments always are JSON objects."""

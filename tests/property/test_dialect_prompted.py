@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dialects.history import AnsweredCall
@@ -31,6 +31,7 @@ def parser() -> PromptedParser:
 
 
 @pytest.mark.parametrize("style", STYLES, ids=lambda style: type(style).__name__)
+@settings(deadline=None)
 @given(st.data())
 def test_rendered_calls_come_back_for_every_cut(style: PromptedStyle, data: st.DataObject) -> None:
     """The turn that the dialect writes into the history is the one that it reads, with text around it."""
@@ -61,6 +62,7 @@ pieces += ['**{"a": 1}', "unknown(a=1)", "[f(n=1)]", '{"name": "f", "parameters"
 fragments = st.lists(st.sampled_from(pieces) | st.text(max_size=3), max_size=20).map("".join)
 
 
+@settings(deadline=None)
 @given(fragments, st.sampled_from(("stop", "length")), st.data())
 def test_no_text_breaks_the_parser_and_no_cut_changes_the_reply(text: str, reason: str, data: st.DataObject) -> None:
     """Whole, by character, in any pieces; without a call every character is content."""
