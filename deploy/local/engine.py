@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import socket
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -67,6 +68,8 @@ def gpu_present() -> bool:
     child = processes.launch("nvidia-smi", [tool, "--list-gpus"], log=Path("/dev/null"))
     try:
         return child.process.wait(timeout=20) == 0
+    except subprocess.TimeoutExpired:  # a driver that hangs is no driver
+        return False
     finally:
         processes.stop([child])
 

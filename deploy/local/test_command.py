@@ -47,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "GEMMA_GATEWAY_HOME: where engine, weights and logs are kept (default ~/.cache/gemma-gateway).",
     )
     parser.add_argument("--ring", action="append", choices=RINGS, help="only this ring; may be repeated")
-    parser.add_argument("--full", action="store_true", help="more examples and seeds, which takes minutes (TESTS_FULL=1)")
+    parser.add_argument(
+        "--full", action="store_true", help="more examples and seeds, which takes minutes (TESTS_FULL=1)"
+    )
     options = parser.parse_args(arguments)
     rings = [ring for ring in RINGS if ring in (options.ring or RINGS)]
     if options.full:
