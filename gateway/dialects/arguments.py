@@ -18,6 +18,8 @@ _NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _WHOLE_FLOAT: Final = re.compile(r"(-?(?:0|[1-9]\d*))\.0+")
 _LITERALS: Final = {"true": "boolean", "false": "boolean", "null": "null"}
 _SPELLINGS: Final = {"none": "null", "nil": "null", "undefined": "null"}
+_NULLS: Final = frozenset({"null", "None"})
+"""Null in the grammars of JSON and Python, not a slip of the pen."""
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -68,13 +70,18 @@ def string_json(text: str, view: SchemaView) -> str:
 
 
 def bare_json(text: str, view: SchemaView) -> str:
-    """JSON text of a bare leaf: a literal or number as written if the schema allows one, else a string."""
+    """JSON text of a bare leaf: a literal or number as written if the schema allows one, else a string.
+
+    A null that the schema doesn't allow stays null where it allows no string either: no type makes it right.
+    """
     if view.any_type:
         literal = spelled_literal(text)
         return text if is_number(text) else quote(text) if literal is None else literal
     if view.string_only:
         return quote(text)
     scalar = _scalar(text, view)
+    if scalar is None and text in _NULLS and "string" not in view.types:
+        return "null"
     return quote(text) if scalar is None else scalar
 
 

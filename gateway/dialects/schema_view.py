@@ -134,6 +134,6 @@ def _declared_types(schema: Mapping[str, Any]) -> set[str] | None:
         types = {"object"}
     elif "items" in schema or "prefixItems" in schema:
         types = {"array"}
-    if types and schema.get("nullable") is True:
-        types.add("null")
+    if types and (schema.get("nullable") is True or ("default" in schema and schema["default"] is None)):
+        types.add("null")  # a parameter whose default is null takes null, whatever its type says
     return types or None
