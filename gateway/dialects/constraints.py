@@ -47,6 +47,9 @@ _UNPROMISED: Final = frozenset(
 """Keywords that a grammar of this kind can't keep."""
 _BOUNDS: Final = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength"})
 _JSON_CHARACTER: Final = either([Chars(r'[^"\\\x00-\x1f\x7f]', 1, 1), seq(Text("\\"), Chars(r'["\\nt]', 1, 1))])
+_MARKED_CHARACTER: Final = either([Chars(r"[^<\x0a]", 1, 1), Text("\n")])
+"""Anything that can begin no marker. Two alternatives on purpose: xgrammar compiles a bounded repetition of a plain class
+in a minute for 262,144 tokens, one of alternatives in no time (the version of vLLM 0.32, measured)."""
 _INTEGER: Final = seq(
     optional(Text("-")), either([Text("0"), seq(Chars("[1-9]", 1, 1), Chars("[0-9]", 0, _DIGITS - 1))])
 )
@@ -188,7 +191,7 @@ class _Compiler:
 
     def _string(self, node: Mapping[str, Any]) -> Rule:
         least, most = _bounds(node, "minLength", "maxLength", MAX_STRING_CHARS)
-        character = Chars("[^<]", 1, 1) if self._syntax.notation == "marked" else _JSON_CHARACTER
+        character = _MARKED_CHARACTER if self._syntax.notation == "marked" else _JSON_CHARACTER
         return seq(Text(self._syntax.quote), Times(character, least, most), Text(self._syntax.quote))
 
     def _number(self, kind: str, node: Mapping[str, Any]) -> Rule:

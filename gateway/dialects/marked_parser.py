@@ -21,7 +21,7 @@ from gateway.dialects.events import MAX_HELD_CHARS, Event
 from gateway.dialects.json_calls import Calls
 from gateway.dialects.lexer import MarkerLexer
 from gateway.dialects.marked_syntax import MarkedSyntax
-from gateway.dialects.reply import ReplyBuilder, ReplyRules
+from gateway.dialects.reply import SPACE, ReplyBuilder, ReplyRules
 from gateway.dialects.tool_set import ToolSet
 
 _LABEL: Final = "thought\n"
@@ -352,7 +352,7 @@ class MarkedParser:
 
     def _after_call(self, token: str) -> None:
         """White space, a second end marker and the turn's end are dropped; anything else is the next thing."""
-        if token == self._syntax.end or token in self._syntax.turn_ends or not token.strip():
+        if token == self._syntax.end or token in self._syntax.turn_ends or not token.strip(SPACE):
             return
         self._state = State.CONTENT
         self._content(token)

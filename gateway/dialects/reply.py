@@ -21,7 +21,8 @@ from gateway.dialects.events import (
 from gateway.dialects.stop_strings import StopStrings
 from gateway.values import Family
 
-_SPACE: Final = " \t\n\r"
+SPACE: Final = " \t\n\r"
+"""What is white space next to a call: ASCII's, so that frames can be judged by their bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +97,11 @@ class ReplyBuilder:
         if self.closed:
             return
         if self._trim:
-            text = text.lstrip(_SPACE)
+            text = text.lstrip(SPACE)
             if not text:
                 return
             self._trim = False
-        visible = text.rstrip(_SPACE)
+        visible = text.rstrip(SPACE)
         if visible:
             self._held_space.append(visible)
             self._say("".join(self._held_space))
@@ -113,11 +114,11 @@ class ReplyBuilder:
         if self._rules.drop_reasoning or self.closed:
             return
         if self._thought_space is None:
-            text = text.lstrip(_SPACE)
+            text = text.lstrip(SPACE)
             if not text:
                 return
             self._thought_space = []
-        visible = text.rstrip(_SPACE)
+        visible = text.rstrip(SPACE)
         if visible:
             whole = "".join([*self._thought_space, visible])
             self._thought_space.clear()
