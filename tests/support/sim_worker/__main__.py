@@ -5,10 +5,11 @@ import asyncio
 import os
 import socket
 import sys
+from typing import get_args
 
 from .app import App
 from .server import make_server
-from .settings import DEFAULT_MODEL, Settings
+from .settings import DEFAULT_MODEL, Settings, Template
 
 _USAGE = """
 Answers like vLLM 0.32, without a model: by default it echoes the last user message.
@@ -37,7 +38,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         "--tool-parser", action="store_true", help="accept tools, as an engine started with parser flags does"
     )
     parser.add_argument(
-        "--template", choices=["gemma3", "plain"], default="gemma3", help="plain accepts any order of roles"
+        "--template", choices=get_args(Template), default="gemma3", help="plain accepts any order of roles"
     )
     parser.add_argument(
         "--no-embeddings", action="store_true", help="answer 404 on /v1/embeddings, as generating engines do"

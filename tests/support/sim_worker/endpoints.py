@@ -31,6 +31,8 @@ from .generate import Choice, Plan, Prompt, check_length, check_room, plan_choic
 from .journal import Journal
 from .script import Script, ScriptBook
 from .settings import Settings
+from .special_tokens import tokenizer_of
+from .tokens import Tokenizer
 
 
 class Handler(Protocol):
@@ -46,16 +48,18 @@ class Worker:
     journal: Journal
     started_s: int
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return tokenizer_of(self.settings)
+
     async def chat(self, exchange: Exchange) -> None:
         request = parse(exchange.raw_body, exchange.seen.header("content-type") or "", ChatRequest)
         self._check_model(request.model)
         if request.tools and not self.settings.tool_parser:
             _refuse_tools(request.tool_choice if request.tool_choice is not None else "auto")
         messages = [msgspec.to_builtins(message) for message in request.messages]
-        rendered = (
-            template.render_plain(messages) if self.settings.template == "plain" else template.render_gemma3(messages)
-        )
-        prompt = Prompt(rendered, tuple(tokens.encode(rendered)), template.last_user_text(messages))
+        rendered = template.render(self.settings.template, {**exchange.seen.body, **_turns(self.settings, messages)})
+        prompt = Prompt(rendered, tuple(self.tokenizer.encode(rendered)), template.last_user_text(messages))
         wanted, name = request.max_completion_tokens, "max_completion_tokens"
         if wanted is None:
             wanted, name = request.max_tokens, "max_tokens"
@@ -66,7 +70,10 @@ class Worker:
             exchange, request, "chatcmpl-", logprobs=bool(request.logprobs), top=request.top_logprobs or 0
         )
         if not request.stream:
-            await self._send_reply(exchange, plan, replies.chat_completion(plan, shape))
+            reply = replies.chat_completion(plan, shape)
+            for choice in reply["choices"] if self.settings.tool_parser else ():
+                choice["message"]["content"] = choice["message"]["content"] or None
+            await self._send_reply(exchange, plan, reply)
             return
         first = replies.chat_role_frames(plan, shape)
         await self._send_stream(exchange, plan, shape, first, replies.chat_frames(plan, shape), "chat.completion.chunk")
@@ -74,7 +81,7 @@ class Worker:
     async def completion(self, exchange: Exchange) -> None:
         request = parse(exchange.raw_body, exchange.seen.header("content-type") or "", CompletionRequest)
         self._check_model(request.model)
-        prompts = _prompts(request)
+        prompts = _prompts(request, self.tokenizer)
         script = self.scripts.take(exchange.seen.path, prompts[0].said)
         plan = self._plan(request, script, prompts, request.max_tokens, "max_tokens")
         request.check_logprobs(request.logprobs)
@@ -121,12 +128,14 @@ class Worker:
         request = parse(exchange.raw_body, exchange.seen.header("content-type") or "", TokenizeRequest)
         self._check_model(request.model)
         if request.messages is not None:
-            ids = tokens.encode(template.render_gemma3([msgspec.to_builtins(m) for m in request.messages]))
+            messages = [msgspec.to_builtins(message) for message in request.messages]
+            body = {**exchange.seen.body, **_turns(self.settings, messages)}
+            ids = self.tokenizer.encode(template.render(self.settings.template, body))
         elif request.prompt is not None:
-            ids = tokens.encode(request.prompt, add_bos=request.add_special_tokens is not False)
+            ids = self.tokenizer.encode(request.prompt, add_bos=request.add_special_tokens is not False)
         else:
             raise ill_typed("Field required", "body.TokenizeCompletionRequest.prompt")
-        strings = [tokens.decode([i]) for i in ids] if request.return_token_strs else None
+        strings = [self.tokenizer.decode([i]) for i in ids] if request.return_token_strs else None
         await exchange.reply_json(
             200, {"count": len(ids), "max_model_len": self.settings.max_model_len, "tokens": ids, "token_strs": strings}
         )
@@ -134,7 +143,7 @@ class Worker:
     async def detokenize(self, exchange: Exchange) -> None:
         request = parse(exchange.raw_body, exchange.seen.header("content-type") or "", DetokenizeRequest)
         self._check_model(request.model)
-        await exchange.reply_json(200, {"prompt": tokens.decode(request.tokens)})
+        await exchange.reply_json(200, {"prompt": self.tokenizer.decode(request.tokens)})
 
     async def health(self, exchange: Exchange) -> None:
         await exchange.reply(200, b"", "")
@@ -156,7 +165,7 @@ class Worker:
             check_length(prompt.text, self.settings)
             budget = check_room(len(prompt.ids), wanted, param, self.settings)
             check_sampling(request, budget)
-            choices.extend(plan_choices(request, script, prompt, budget))
+            choices.extend(plan_choices(request, script, prompt, budget, self.settings))
         counted = sum(len(prompt.ids) for prompt in prompts)
         return Plan(tuple(choices), counted if script.prompt_tokens is None else script.prompt_tokens, script)
 
@@ -277,20 +286,25 @@ def _refuse_tools(choice: str | dict[str, Any]) -> None:
     raise bad_request(f"tool_choice={named} requires --tool-call-parser to be set")
 
 
-def _prompts(request: CompletionRequest) -> list[Prompt]:
+def _turns(settings: Settings, messages: list[dict[str, Any]]) -> dict[str, Any]:
+    """The messages as Gemma 3's template sees them; Gemma 4's also looks at calls and names, as the body has them."""
+    return {} if settings.template == "gemma4" else {"messages": messages}
+
+
+def _prompts(request: CompletionRequest, tokenizer: Tokenizer) -> list[Prompt]:
     given = request.prompt
     if isinstance(given, str) or (isinstance(given, list) and given and all(type(i) is int for i in given)):
         given = [given]
     if not isinstance(given, list) or not given:
         raise ill_typed("Input should be a valid string or list", "body.prompt")
-    return [_prompt(one, add_bos=request.add_special_tokens) for one in given]
+    return [_prompt(one, tokenizer, add_bos=request.add_special_tokens) for one in given]
 
 
-def _prompt(given: object, *, add_bos: bool) -> Prompt:
+def _prompt(given: object, tokenizer: Tokenizer, *, add_bos: bool) -> Prompt:
     if isinstance(given, str):
-        return Prompt(given, tuple(tokens.encode(given, add_bos=add_bos)), given)
+        return Prompt(given, tuple(tokenizer.encode(given, add_bos=add_bos)), given)
     if isinstance(given, list) and given and all(type(i) is int and i >= 0 for i in given):
-        text = tokens.decode(given)
+        text = tokenizer.decode(given)
         return Prompt(text, tuple(given), text)
     raise ill_typed("Input should be a valid string or list", "body.prompt")
 

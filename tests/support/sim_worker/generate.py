@@ -9,10 +9,11 @@ import msgspec
 
 from . import tokens
 from .errors import bad_request
-from .fields import Sampling
+from .fields import ChatRequest, Sampling
 from .schema import minimal_instance
 from .script import Script
 from .settings import Settings
+from .special_tokens import rest_of_turn, spoken, without_calls
 
 _MAX_CHARS_PER_TOKEN = 31
 
@@ -89,10 +90,18 @@ def check_room(prompt_tokens: int, max_tokens: int | None, param: str, settings:
     return room if max_tokens is None else min(room, max_tokens)
 
 
-def plan_choices(request: Sampling, script: Script, prompt: Prompt, budget: int) -> tuple[Choice, ...]:
-    """`n` sequences of at most `budget` tokens, cut at the request's stop strings."""
+def plan_choices(
+    request: Sampling, script: Script, prompt: Prompt, budget: int, settings: Settings
+) -> tuple[Choice, ...]:
+    """`n` sequences of at most `budget` tokens, cut at the request's stop tokens and stop strings."""
     stops = [request.stop] if isinstance(request.stop, str) else (request.stop or [])
-    pieces = _pieces(request, script, prompt.said)
+    if script.text is not None and script.chunks is None:
+        turn = rest_of_turn(script.text, prompt.text) if script.whole_turn else script.text
+        said = spoken(turn, request, settings)
+        text = without_calls(said.text) if settings.tool_parser and isinstance(request, ChatRequest) else said.text
+        pieces, stop_token = tokens.split_text(text) * script.repeat, said.stopped_by
+    else:
+        pieces, stop_token = _pieces(request, script, prompt.said), None
     if request.ignore_eos:
         pieces = list(itertools.islice(itertools.cycle(pieces or ["."]), budget))
     pieces, stopped_by = _cut_at_stop(pieces, stops)
@@ -102,15 +111,14 @@ def plan_choices(request: Sampling, script: Script, prompt: Prompt, budget: int)
         choice = Choice(tuple(pieces), "stop", stopped_by, False, prompt)
     else:
         reason = script.finish_reason or "stop"
-        choice = Choice(tuple(pieces), reason, script.stop_reason, reason == "stop", prompt)
+        stop_reason = stop_token if script.stop_reason is None else script.stop_reason
+        choice = Choice(tuple(pieces), reason, stop_reason, reason == "stop", prompt)
     return (choice,) * (request.n or 1)
 
 
 def _pieces(request: Sampling, script: Script, echo_text: str) -> list[str]:
     if script.chunks is not None:
         return list(script.chunks) * script.repeat
-    if script.text is not None:
-        return tokens.split_text(script.text) * script.repeat
     held = _structured_text(request)
     if held is not None:
         return tokens.split_text(held)

@@ -55,6 +55,8 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     text: str | None = None
     chunks: tuple[str, ...] | None = None
     """The pieces of the text, one token and one frame each; wins over `text`."""
+    whole_turn: bool = False
+    """`text` is all of the model's turn: what the prompt has of its beginning is not said again."""
     repeat: int = 1
     """The pieces are said this many times over: 50,000 x 1,000 characters make a 50 MB stream."""
     first_delay_s: float = 0.0

@@ -1,13 +1,22 @@
-"""Gemma 3's chat template: what it renders, and what it refuses with a 400.
+"""Chat templates: what they render, and what they refuse with a 400.
 
-Written after the template in google/gemma-3-270m-it's tokenizer_config.json: a first system message is folded into the
-first user turn, turns must alternate by index parity, and ``tools`` is ignored.
+Gemma 4's is the one that the local wire double has. Gemma 3's is written after the template in google/gemma-3-270m-it's
+tokenizer_config.json: a first system message is folded into the first user turn, turns must alternate by index parity,
+and ``tools`` is ignored.
 """
 
+import json
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from .errors import bad_request
+import jinja2
+import jinja2.sandbox
 
+from .errors import bad_request
+from .settings import Template
+
+_GEMMA_4 = Path(__file__).parents[3] / "deploy" / "local" / "templates" / "gemma4.jinja"
 _ALTERNATE = "Conversation roles must alternate user/assistant/user/assistant/..."
 
 
@@ -25,6 +34,48 @@ def content_text(content: object, joint: str = "") -> str:
     if isinstance(content, list):
         return joint.join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return ""
+
+
+def render(kind: Template, body: dict[str, Any]) -> str:
+    """The prompt for the body of a chat request; with ``continue_final_message`` it ends inside the last message."""
+    messages = body["messages"]
+    if kind == "gemma4":
+        rendered = _render_gemma4(messages, body)
+    elif kind == "plain":
+        rendered = render_plain(messages)
+    else:
+        rendered = render_gemma3(messages)
+    if not body.get("continue_final_message"):
+        return rendered
+    begun = content_text(messages[-1].get("content")).strip()
+    return rendered[: rendered.rindex(begun) + len(begun)]
+
+
+@cache
+def _gemma4_template() -> jinja2.Template:
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_GEMMA_4.read_text())
+
+
+def _render_gemma4(messages: list[dict[str, Any]], body: dict[str, Any]) -> str:
+    """As vLLM does it: arguments of earlier calls are decoded first."""
+    decoded = [{**message, **_decoded_calls(message)} for message in messages]
+    return _gemma4_template().render(
+        messages=decoded,
+        tools=body.get("tools"),
+        add_generation_prompt=body.get("add_generation_prompt", True),
+        bos_token="<bos>",
+        **(body.get("chat_template_kwargs") or {}),
+    )
+
+
+def _decoded_calls(message: dict[str, Any]) -> dict[str, Any]:
+    calls = message.get("tool_calls")
+    if not calls:
+        return {}
+    functions = [call["function"] for call in calls]
+    decoded = [{**each, "arguments": json.loads(each["arguments"] or "{}")} for each in functions]
+    return {"tool_calls": [{**call, "function": function} for call, function in zip(calls, decoded, strict=True)]}
 
 
 def render_plain(messages: list[dict[str, Any]]) -> str:
