@@ -102,6 +102,8 @@ class ReplyEditor:
         self.failure: WorkerError | None = None
         self._reply_id = ""
         self._created = 0
+        self._chat_chunks = False
+        """The worker's chunks have the client's form: they come from the chat route."""
         self._model = model
         self._must_call = must_call
         self._legacy = legacy
@@ -116,8 +118,9 @@ class ReplyEditor:
 
     def passes(self, data: bytes) -> bool:
         """Whether a single chunk may go to the client as it came."""
-        only = self._choices[0]
-        return len(self._choices) == 1 and only.begun and not self._must_call and only.parser.passes(data)
+        if len(self._choices) > 1 or self._must_call or not self._chat_chunks:
+            return False
+        return self._choices[0].begun and self._choices[0].parser.passes(data)
 
     def edit(self, data: bytes) -> list[bytes]:
         """Return the chunks to send in place of this one."""
@@ -127,6 +130,7 @@ class ReplyEditor:
             self._created = chunk.created
         out: list[bytes] = []
         for raw in chunk.choices:
+            self._chat_chunks = raw.delta is not None
             if 0 <= raw.index < len(self._choices):
                 self._edit_choice(raw, out)
         return out

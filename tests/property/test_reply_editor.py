@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -131,3 +132,13 @@ def test_streams_and_whole_replies_say_the_same(
     assert streamed["finish"] == choice.finish_reason
     for _, arguments in streamed["calls"]:
         assert isinstance(json.loads(arguments), dict)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_chunks_of_text_completions_never_pass(name: DialectName) -> None:
+    """Plain text that arrives frame by frame over the completions route leaves in the chat route's form."""
+    relay = StreamRelay(
+        show_usage=False, editor=ReplyEditor(parser_of(name), model="m", choices=1, must_call=False, legacy=False)
+    )
+    frames = stream_of(["It", "is", "warm"], completions=True).split(b"\n\n")[:-1]
+    assert merged(b"".join(relay.feed(each + b"\n\n") for each in frames))["content"] == "Itiswarm"
