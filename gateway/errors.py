@@ -11,10 +11,15 @@
     ├── MethodNotAllowed          405  method_not_allowed
     ├── BodyTimeout               408  request_timeout
     ├── RequestTooLarge           413  request_too_large
+    ├── RateLimited               429  rate_limit_exceeded
+    │   ├── RequestOverLimit           (same code: no wait makes room for it)
+    │   └── QuotaExceeded              insufficient_quota
     ├── HeadersTooLarge           431  request_headers_too_large
     ├── InternalError             500  internal_error
     ├── WorkerError               502  worker_error
     ├── NoWorkerAvailable         503  no_worker_available
+    │   └── ShuttingDown               (same code: another replica may serve the retry)
+    ├── LimitsUnavailable         503  limits_unavailable
     └── WorkerTimeout             504  worker_timeout
 
 Each leaf knows its status, type and code and whether a retry can mend it; `api/replies.py` is the one place that
@@ -138,6 +143,34 @@ class RequestTooLarge(GatewayError):
     retryable = False
 
 
+class RateLimited(GatewayError):
+    """A limit has no room now; after `retry_after_s` it has room for one such request.
+
+    `header_lines` are the `x-ratelimit-*` headers that go with the answer.
+    """
+
+    status = 429
+    type = "rate_limit_error"
+    default_code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, header_lines: bytes = b"") -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.header_lines = header_lines
+
+
+class RequestOverLimit(RateLimited):
+    """The request alone is larger than a limit."""
+
+    retryable = False
+
+
+class QuotaExceeded(RateLimited):
+    """A budget of a day is used up: `retry_after_s` tells when it has room again, which is too long to wait for."""
+
+    default_code = "insufficient_quota"
+    retryable = False
+
+
 class HeadersTooLarge(GatewayError):
     """The request head is over the server's cap."""
 
@@ -168,6 +201,23 @@ class NoWorkerAvailable(GatewayError):
 
     status = 503
     default_code = "no_worker_available"
+
+
+class ShuttingDown(NoWorkerAvailable):
+    """The gateway's drain time ended before the answer did."""
+
+    def __init__(self) -> None:
+        super().__init__("The gateway is shutting down. Please retry.", retry_after_s=1.0)
+
+
+class LimitsUnavailable(GatewayError):
+    """The store of the limits can't be reached and is configured not to let requests pass then."""
+
+    status = 503
+    default_code = "limits_unavailable"
+
+    def __init__(self, *, retry_after_s: float) -> None:
+        super().__init__("Limits can't be checked at the moment. Please retry.", retry_after_s=retry_after_s)
 
 
 class WorkerTimeout(GatewayError):
