@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import functools
+import logging
 import math
 import random
 import signal
 import sys
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
@@ -20,14 +22,15 @@ from gateway import __version__
 from gateway.api.inference import InferenceEndpoint
 from gateway.api.models import ModelsEndpoint
 from gateway.api.protocol import GatewayProtocol
-from gateway.api.routes import Edge, build_starlette
+from gateway.api.routes import build_starlette
 from gateway.api.status import StatusEndpoints
 from gateway.auth.keys import KeyRing
 from gateway.config.model import Settings
 from gateway.dialects.control_tokens import MarkerGuard
 from gateway.dialects.stops import stop_markers
+from gateway.errors import GatewayError
 from gateway.observability.logs import RequestLog, configure_logging
-from gateway.observability.metrics import Metrics
+from gateway.observability.metrics import NO_ENDPOINT, Metrics
 from gateway.observability.record import RequestRecord
 from gateway.pipeline.chat import chat
 from gateway.pipeline.completions import complete
@@ -36,6 +39,9 @@ from gateway.pipeline.services import Services
 from gateway.routing.fleet import Worker, build_fleet
 from gateway.routing.health import HealthMonitor
 from gateway.upstream.vllm import WorkerClient
+from gateway.values import RequestId
+
+logger = logging.getLogger("gateway.app")
 
 KEEP_ALIVE_S = 75
 """Longer than the idle time of common clients and balancers, so that they close first."""
@@ -58,8 +64,27 @@ class RequestObserver:
         self._metrics.end(record, now)
         self._log.write(record, now)
 
+    def refused(self, request_id: RequestId, error: GatewayError) -> None:
+        """Log and count a request that nobody served: not HTTP, or of no path."""
+        record = RequestRecord(request_id, NO_ENDPOINT, time.monotonic())
+        record.status = error.status
+        record.error = error.code or error.type
+        self._metrics.begin()
+        self.end(record)
 
-def build_app(settings: Settings, loop: asyncio.AbstractEventLoop) -> Edge:
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What serves requests on one event loop."""
+
+    endpoints: Mapping[str, InferenceEndpoint]
+    """By path."""
+    rest: Starlette
+    """All other paths, and the lifespan."""
+    observer: RequestObserver
+
+
+def build_app(settings: Settings, loop: asyncio.AbstractEventLoop) -> Application:
     """Build the application for one event loop; its lifespan starts and ends what runs beside requests."""
     rng = random.Random()  # noqa: S311  # spreads load, protects nothing
     fleet = build_fleet(settings.models, created=int(time.time()))
@@ -98,7 +123,8 @@ def build_app(settings: Settings, loop: asyncio.AbstractEventLoop) -> Edge:
         "/v1/embeddings": InferenceEndpoint("embeddings", embed, services, observer),
     }
     status = StatusEndpoints(fleet, metrics.render)
-    return Edge(endpoints, build_starlette(ModelsEndpoint(services), status, lifespan))
+    rest = build_starlette(ModelsEndpoint(services), status, lifespan, observer)
+    return Application(MappingProxyType(endpoints), rest, observer)
 
 
 class GatewayServer(uvicorn.Server):
@@ -132,13 +158,18 @@ def serve(settings: Settings, *, config_path: Path) -> int:
 
 
 async def _serve(settings: Settings) -> int:
+    if settings.no_auth:
+        logger.warning("--no-auth: everybody who reaches this gateway may use every model")
     app = build_app(settings, asyncio.get_running_loop())
     config = uvicorn.Config(
-        app,
+        app.rest,
         host=settings.server.host,
         port=settings.server.port,
         http=functools.partial(  # type: ignore[arg-type]  # called as the class is
-            GatewayProtocol, write_timeout_s=settings.server.stream_idle_timeout_s
+            GatewayProtocol,
+            endpoints=app.endpoints,
+            observer=app.observer,
+            write_timeout_s=settings.server.stream_idle_timeout_s,
         ),
         ws="none",
         lifespan="on",

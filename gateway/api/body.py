@@ -2,9 +2,8 @@
 
 import asyncio
 import zlib
-from collections.abc import Iterable
 
-from gateway.api.asgi import Receive
+from gateway.api.exchange import Exchange
 from gateway.errors import BodyTimeout, InvalidRequest, RequestTooLarge
 
 BODY_TIMEOUT_S = 60.0
@@ -13,35 +12,26 @@ INLINE_BYTES = 65_536
 """Packed bodies above this are unpacked in a thread: the event loop serves others meanwhile."""
 
 
-class ClientGoneError(Exception):
-    """The client went away while it was sending."""
-
-
-async def read_body(
-    headers: Iterable[tuple[bytes, bytes]], receive: Receive, max_bytes: int, timeout_s: float | None
-) -> bytes:
-    """Return the whole body, unpacked; `timeout_s` None: it is here already.
+async def read_body(exchange: Exchange, max_bytes: int, timeout_s: float = BODY_TIMEOUT_S) -> bytes:
+    """Return the whole body of a request, unpacked.
 
     Raises RequestTooLarge (before reading where `content-length` says so), BodyTimeout, InvalidRequest for an
     encoding that isn't gzip, and ClientGoneError.
     """
     length, encoding = None, b""
-    for name, value in headers:
+    for name, value in exchange.headers:
         if name == b"content-length":
             length = int(value)
         elif name == b"content-encoding":
             encoding = value.strip().lower()
     if length is not None and length > max_bytes:
         raise _too_large(max_bytes)
-    try:
-        if timeout_s is None:
-            body = await _receive_all(receive, max_bytes)
-        else:
-            async with asyncio.timeout(timeout_s):
-                body = await _receive_all(receive, max_bytes)
-    except TimeoutError:
-        message = "The request body did not arrive in time."
-        raise BodyTimeout(message) from None
+    if exchange.body_complete:
+        body = exchange.take_body()
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+    else:
+        body = await _receive(exchange, max_bytes, timeout_s)
     if encoding in (b"", b"identity"):
         return body
     if encoding not in (b"gzip", b"x-gzip"):
@@ -52,26 +42,20 @@ async def read_body(
     return await asyncio.to_thread(unpack_gzip, body, max_bytes)
 
 
-async def _receive_all(receive: Receive, max_bytes: int) -> bytes:
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body", False):
-        body: bytes = message.get("body", b"")
-        if len(body) > max_bytes:
-            raise _too_large(max_bytes)
-        return body
-    chunks: list[bytes] = []
+async def _receive(exchange: Exchange, max_bytes: int, timeout_s: float) -> bytes:
+    pieces: list[bytes] = []
     size = 0
-    while True:
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        chunk: bytes = message.get("body", b"")
-        size += len(chunk)
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return b"".join(chunks)
-        message = await receive()
+    try:
+        async with asyncio.timeout(timeout_s):
+            while piece := await exchange.next_piece():
+                size += len(piece)
+                if size > max_bytes:
+                    raise _too_large(max_bytes)
+                pieces.append(piece)
+    except TimeoutError:
+        message = "The request body did not arrive in time."
+        raise BodyTimeout(message) from None
+    return b"".join(pieces)
 
 
 def unpack_gzip(data: bytes, max_bytes: int) -> bytes:

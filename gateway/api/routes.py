@@ -1,7 +1,7 @@
 """Which path is served by what.
 
-The paths that reach workers are looked up in a table, before Starlette: its router and middleware cost as much as the
-rest of a request. Starlette serves the others, the 404 in OpenAI's shape, and the lifespan.
+The paths that reach workers are served by the protocol directly, before ASGI: Starlette's router and middleware cost as
+much as the rest of a request. Starlette serves the others, the 404 in OpenAI's shape, and the lifespan.
 """
 
 from collections.abc import Mapping
@@ -14,12 +14,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.api.asgi import Application, Receive, Scope, Send
 from gateway.api.models import ModelsEndpoint
+from gateway.api.protocol import RefusalObserver
 from gateway.api.replies import error_body, error_headers
 from gateway.api.request_ids import new_request_id, request_id_of
 from gateway.api.status import StatusEndpoints
 from gateway.errors import GatewayError, InternalError, InvalidRequest, MethodNotAllowed, PathNotFound
+from gateway.values import RequestId
 
 
 class Lifespan(Protocol):
@@ -28,20 +29,9 @@ class Lifespan(Protocol):
     def __call__(self, app: Starlette, /) -> AbstractAsyncContextManager[None]: ...
 
 
-class Edge:
-    """The ASGI application."""
-
-    def __init__(self, endpoints: Mapping[str, Application], rest: Application) -> None:
-        self._endpoints = endpoints
-        self._rest = rest
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or the lifespan."""
-        endpoint = self._endpoints.get(scope["path"]) if scope["type"] == "http" else None
-        await (endpoint or self._rest)(scope, receive, send)
-
-
-def build_starlette(models: ModelsEndpoint, status: StatusEndpoints, lifespan: Lifespan) -> Starlette:
+def build_starlette(
+    models: ModelsEndpoint, status: StatusEndpoints, lifespan: Lifespan, observer: RefusalObserver
+) -> Starlette:
     """Build the application for everything that doesn't reach a worker."""
     return Starlette(
         routes=[
@@ -51,7 +41,11 @@ def build_starlette(models: ModelsEndpoint, status: StatusEndpoints, lifespan: L
             Route("/readyz", status.readyz, methods=["GET"]),
             Route("/metrics", status.metrics, methods=["GET"]),
         ],
-        exception_handlers={GatewayError: _gateway_error, HTTPException: _http_error, Exception: _internal_error},
+        exception_handlers={
+            GatewayError: _gateway_error,
+            HTTPException: _RouteErrors(observer).answer,
+            Exception: _internal_error,
+        },
         lifespan=lifespan,
     )
 
@@ -66,17 +60,27 @@ async def _gateway_error(request: Request, exc: Any) -> Response:
     return _answer(request, exc)
 
 
-async def _http_error(request: Request, exc: Any) -> Response:
-    path = request.url.path[:128]
-    match exc.status_code:
-        case 404:
-            return _answer(request, PathNotFound(f"Unknown path: {request.method} {path}."))
-        case 405:
-            headers: Mapping[str, str] = exc.headers or {}
-            message = f"{request.method} is not allowed for {path}."
-            return _answer(request, MethodNotAllowed(message, allow=headers.get("Allow", "GET")))
-        case _:
-            return _answer(request, InvalidRequest("The request can't be served."))
+class _RouteErrors:
+    """Answers requests that no route takes; they are logged and counted like those that the protocol refuses."""
+
+    def __init__(self, observer: RefusalObserver) -> None:
+        self._observer = observer
+
+    async def answer(self, request: Request, exc: Any) -> Response:
+        """Answer with the error of a status that Starlette's router gives."""
+        path = request.url.path[:128]
+        match exc.status_code:
+            case 404:
+                error: GatewayError = PathNotFound(f"Unknown path: {request.method} {path}.")
+            case 405:
+                headers: Mapping[str, str] = exc.headers or {}
+                message = f"{request.method} is not allowed for {path}."
+                error = MethodNotAllowed(message, allow=headers.get("Allow", "GET"))
+            case _:
+                error = InvalidRequest("The request can't be served.")
+        response = _answer(request, error)
+        self._observer.refused(RequestId(response.headers["x-request-id"]), error)
+        return response
 
 
 async def _internal_error(request: Request, exc: Exception) -> Response:

@@ -20,6 +20,8 @@ LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10
 OVERHEAD_BUCKETS_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
 NO_MODEL = "none"
 """Label of requests that end before their model is known."""
+NO_ENDPOINT = "none"
+"""Label of requests that reach no endpoint: not HTTP, or of an unknown path or method."""
 
 
 class WorkerView(Protocol):

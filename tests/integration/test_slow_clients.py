@@ -10,8 +10,9 @@ import pytest
 import uvicorn
 
 from gateway.api import protocol
-from gateway.api.asgi import Message, Receive, Scope, Send
-from gateway.api.body import ClientGoneError, read_body
+from gateway.api.asgi import Receive, Scope, Send
+from gateway.api.body import read_body
+from gateway.api.exchange import ClientGoneError, Exchange
 from gateway.errors import BodyTimeout, InvalidRequest, RequestTooLarge
 from tests.support.gateway_view import wait_for
 from tests.support.raw_http import RawClient, request
@@ -136,40 +137,64 @@ def test_a_slow_body_is_served(client: RawClient) -> None:
     assert client.read_answer().body == b"ok"
 
 
-def receive_from(*messages: Message | None) -> Receive:
-    """An ASGI `receive` that gives these messages; None is a wait without end."""
-    left = list(messages)
+class ScriptedConnection:
+    """A connection that gives a body by pieces when it is asked for them: bytes, or "end", "gone", "silence"."""
 
-    async def receive() -> Message:
-        message = left.pop(0)
-        if message is None:
-            await asyncio.Event().wait()
-        assert message is not None
-        return message
+    full = False
+    transport = asyncio.Transport()
 
-    return receive
+    def __init__(self, pieces: tuple[bytes | str, ...], headers: tuple[tuple[bytes, bytes], ...]) -> None:
+        self._left = list(pieces)
+        self.exchange = Exchange(self, b"POST", "/", b"/", list(headers), version="1.1", keep_alive=True)
 
+    def want_body(self) -> asyncio.Future[None]:
+        """Let the next piece come."""
+        wanted = asyncio.get_running_loop().create_future()
+        match self._left.pop(0):
+            case "silence":
+                return wanted
+            case "gone":
+                self.exchange.gone = True
+            case "end":
+                self.exchange.body_complete = True
+            case str(other):
+                raise ValueError(other)
+            case piece:
+                self.exchange.add_body(piece)
+        wanted.set_result(None)
+        return wanted
 
-def piece(body: bytes, *, more: bool = True) -> Message:
-    """A piece of a body."""
-    return {"type": "http.request", "body": body, "more_body": more}
+    async def drain(self) -> None:
+        """Nothing is written here."""
+
+    def answered(self) -> None:
+        """Nothing is answered here."""
 
 
 def test_reading_a_body() -> None:
     """A body is put together; it must come in time, within the cap, and to its end."""
 
-    async def read(*messages: Message | None, headers: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
-        return await read_body(headers, receive_from(*messages), 10, 0.05)
+    async def read(*pieces: bytes | str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
+        return await read_body(ScriptedConnection(pieces, headers).exchange, 10, 0.05)
 
-    assert asyncio.run(read(piece(b"ab"), piece(b""), piece(b"cd", more=False))) == b"abcd"
-    assert asyncio.run(read(piece(b"0123456789", more=False))) == b"0123456789"
+    async def read_at_once(body: bytes) -> bytes:
+        exchange = ScriptedConnection((), ()).exchange
+        exchange.add_body(body)
+        exchange.body_complete = True
+        return await read_body(exchange, 10, 0.05)
+
+    assert asyncio.run(read(b"ab", b"cd", "end")) == b"abcd"
+    assert asyncio.run(read("end")) == b""
+    assert asyncio.run(read_at_once(b"0123456789")) == b"0123456789"
     with pytest.raises(BodyTimeout):
-        asyncio.run(read(piece(b"ab"), None))
+        asyncio.run(read(b"ab", "silence"))
     with pytest.raises(ClientGoneError):
-        asyncio.run(read(piece(b"ab"), {"type": "http.disconnect"}))
+        asyncio.run(read(b"ab", "gone"))
     with pytest.raises(RequestTooLarge):
-        asyncio.run(read(piece(b"0123456"), piece(b"789a"), None))
+        asyncio.run(read(b"0123456", b"789a", "silence"))
     with pytest.raises(RequestTooLarge):
-        asyncio.run(read(None, headers=((b"content-length", b"11"),)))
+        asyncio.run(read_at_once(b"0123456789a"))
+    with pytest.raises(RequestTooLarge):
+        asyncio.run(read("silence", headers=((b"content-length", b"11"),)))
     with pytest.raises(InvalidRequest):
-        asyncio.run(read(piece(b"ab", more=False), headers=((b"content-encoding", b"br"),)))
+        asyncio.run(read(b"ab", "end", headers=((b"content-encoding", b"br"),)))
