@@ -36,6 +36,9 @@ from gateway.pipeline.chat import chat
 from gateway.pipeline.completions import complete
 from gateway.pipeline.embeddings import embed
 from gateway.pipeline.services import Services
+from gateway.ratelimit.limiter import Limiter
+from gateway.ratelimit.memory_store import MemoryStore
+from gateway.ratelimit.policy import LimitBook
 from gateway.routing.fleet import Worker, build_fleet
 from gateway.routing.health import HealthMonitor
 from gateway.upstream.vllm import WorkerClient
@@ -94,12 +97,14 @@ def build_app(settings: Settings, loop: asyncio.AbstractEventLoop) -> Applicatio
             for _, worker in fleet.workers()
         }
     )
+    limiter = Limiter(MemoryStore(_microseconds), LimitBook(settings.tenants, settings.models))
     services = Services(
         server=settings.server,
         keys=KeyRing.from_settings(settings, now_s=time.time),
         fleet=fleet,
         clients=clients,
         guards=MappingProxyType({m.variant.family: MarkerGuard(m.variant.family) for m in fleet.models}),
+        limiter=limiter,
         rng=rng,
         clock=time.monotonic,
     )
@@ -110,7 +115,7 @@ def build_app(settings: Settings, loop: asyncio.AbstractEventLoop) -> Applicatio
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
         try:
-            async with HealthMonitor(fleet, stop_markers, rng=rng):
+            async with limiter, HealthMonitor(fleet, stop_markers, rng=rng):
                 yield
         finally:
             for client in clients.values():
@@ -125,6 +130,10 @@ def build_app(settings: Settings, loop: asyncio.AbstractEventLoop) -> Applicatio
     status = StatusEndpoints(fleet, metrics.render)
     rest = build_starlette(ModelsEndpoint(services), status, lifespan, observer)
     return Application(MappingProxyType(endpoints), rest, observer)
+
+
+def _microseconds() -> int:
+    return time.monotonic_ns() // 1000
 
 
 class GatewayServer(uvicorn.Server):

@@ -8,8 +8,10 @@
     ├── ModelNotAllowed           403  model_not_allowed
     ├── ModelNotFound             404  model_not_found
     │   └── PathNotFound               (same code: one 404 for models and paths)
+    ├── NotFound                  404  not_found
     ├── MethodNotAllowed          405  method_not_allowed
     ├── BodyTimeout               408  request_timeout
+    ├── Conflict                  409  conflict
     ├── RequestTooLarge           413  request_too_large
     ├── RateLimited               429  rate_limit_exceeded
     │   ├── RequestOverLimit           (same code: no wait makes room for it)
@@ -20,6 +22,7 @@
     ├── NoWorkerAvailable         503  no_worker_available
     │   └── ShuttingDown               (same code: another replica may serve the retry)
     ├── LimitsUnavailable         503  limits_unavailable
+    ├── KeysUnavailable           503  keys_unavailable
     └── WorkerTimeout             504  worker_timeout
 
 Each leaf knows its status, type and code and whether a retry can mend it; `api/replies.py` is the one place that
@@ -113,6 +116,15 @@ class PathNotFound(ModelNotFound):
     """No such path; OpenAI answers unknown paths and unknown models alike."""
 
 
+class NotFound(GatewayError):
+    """The admin API knows no such key or tenant."""
+
+    status = 404
+    type = "invalid_request_error"
+    default_code = "not_found"
+    retryable = False
+
+
 class MethodNotAllowed(GatewayError):
     """The path exists for other methods; `allow` lists them for the `allow` header."""
 
@@ -132,6 +144,15 @@ class BodyTimeout(GatewayError):
     status = 408
     type = "invalid_request_error"
     default_code = "request_timeout"
+
+
+class Conflict(GatewayError):
+    """What the admin API is asked for goes against what is there: the message says what."""
+
+    status = 409
+    type = "invalid_request_error"
+    default_code = "conflict"
+    retryable = False
 
 
 class RequestTooLarge(GatewayError):
@@ -218,6 +239,16 @@ class LimitsUnavailable(GatewayError):
 
     def __init__(self, *, retry_after_s: float) -> None:
         super().__init__("Limits can't be checked at the moment. Please retry.", retry_after_s=retry_after_s)
+
+
+class KeysUnavailable(GatewayError):
+    """The store of the keys can't be reached, and the key isn't known here: it may be valid."""
+
+    status = 503
+    default_code = "keys_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("Keys can't be checked at the moment. Please retry.", retry_after_s=1.0)
 
 
 class WorkerTimeout(GatewayError):

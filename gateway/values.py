@@ -63,6 +63,31 @@ class Usage(Struct, frozen=True, gc=False):
     cached_tokens: int = 0
     reasoning_tokens: int = 0
 
+    def plus(self, other: "Usage") -> "Usage":
+        """Return the sum of both."""
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+        )
+
+
+class LimitState(Struct, frozen=True):
+    """Where a caller stands with one of its limits; as `GET /v1/usage` shows it."""
+
+    scope: Literal["tenant", "key", "model"]
+    limit: str
+    """As in the configuration: `requests_per_minute`."""
+    amount: int
+    used: int
+    """What is reserved for requests in flight counts."""
+    remaining: int
+    reset_s: float
+    """Until everything that is used now has left the window."""
+    model: ModelName | None = None
+    """Of which model, where the scope is one."""
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerFacts:

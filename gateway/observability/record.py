@@ -28,5 +28,9 @@ class RequestRecord(Struct):
     """When the worker was asked."""
     first_byte_at: float | None = None
     usage: Usage | None = None
+    refused: bool = False
+    """The worker refused it: nothing was generated."""
+    limit_lines: bytes = b""
+    """`x-ratelimit-*` header lines of the answer."""
     frames: int = 0
     """Data frames of a stream that went by; what an aborted stream has produced."""

@@ -9,11 +9,14 @@ from gateway.pipeline.deliver import answer_headers, deliver_stream, fetch_reply
 from gateway.pipeline.dispatch import WorkerCall
 from gateway.pipeline.editors import ReplyEditor, UnmetToolChoiceError
 from gateway.pipeline.gather import ReplyGatherer
+from gateway.pipeline.limits import count_prompt, hold, prompt_tokens_of, release
 from gateway.pipeline.media import check_media
 from gateway.pipeline.relay import StreamRelay, rename_pair
 from gateway.pipeline.services import Inbound, Services, admit
+from gateway.ratelimit.estimates import asked_output_tokens
+from gateway.ratelimit.limiter import Demand
 from gateway.routing.fleet import ServedModel
-from gateway.values import Task
+from gateway.values import Task, Usage
 from gateway.wire.chat import ChatRequest, parse_chat_request
 from gateway.wire.replies import NULL, ChatReply, RawReply, UsageBody, usage_body
 
@@ -43,6 +46,25 @@ async def chat(services: Services, inbound: Inbound) -> None:
         deadline=record.started + services.server.request_timeout_s,
         prompt_param="messages",
     )
+    demand = Demand(
+        prompt_tokens=prompt_tokens_of(request, len(inbound.body)),
+        output_tokens=asked_output_tokens(request.max_tokens, request.max_completion_tokens),
+        context_tokens=model.context_tokens,
+        choices=plan.choices,
+    )
+    held = await hold(services, inbound, model, demand, lambda: count_prompt(services, inbound, model, plan.prompt))
+    try:
+        await _answer(services, inbound, model, request, plan, call)
+    finally:
+        release(held, inbound)
+
+
+async def _answer(
+    services: Services, inbound: Inbound, model: ServedModel, request: ChatRequest, plan: ChatPlan, call: WorkerCall
+) -> None:
+    """Ask the model, once more where it was told to call a function and did not; all tries are charged."""
+    record = inbound.record
+    spent = Usage(0, 0)
     for attempt in range(MAX_TRIES):
         try:
             if request.stream:
@@ -53,8 +75,12 @@ async def chat(services: Services, inbound: Inbound) -> None:
         except UnmetToolChoiceError:
             if inbound.client.streaming or attempt + 1 == MAX_TRIES:
                 raise
+            spent = record.usage or spent
         else:
-            return
+            break
+        finally:
+            if attempt and record.usage is not None:
+                record.usage = spent.plus(record.usage)
 
 
 async def _stream(

@@ -61,6 +61,13 @@ class ChatPlan(Struct, frozen=True):
     media: dict[str, str]
     """URLs that the engine would fetch."""
 
+    @property
+    def prompt(self) -> dict[str, Any]:
+        """The body for `/tokenize`, which counts the prompt."""
+        if "prompt" in self.fields:
+            return {"model": self.fields["model"], "prompt": self.fields["prompt"], "add_special_tokens": False}
+        return {name: value for name, value in self.fields.items() if name in TOKENISED}
+
     def request_for(self, worker: Worker) -> WorkerRequest:
         """Return the request for one worker."""
         facts = worker.facts

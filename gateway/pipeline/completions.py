@@ -11,8 +11,11 @@ import msgspec
 from gateway.dialects.stops import default_stop_token_ids
 from gateway.pipeline.deliver import answer_headers, deliver_stream, fetch_reply
 from gateway.pipeline.dispatch import WorkerCall, WorkerRequest
+from gateway.pipeline.limits import hold, release
 from gateway.pipeline.relay import StreamRelay, rename_pair
 from gateway.pipeline.services import Inbound, Services, admit
+from gateway.ratelimit.estimates import estimate_prompt_tokens
+from gateway.ratelimit.limiter import Demand
 from gateway.routing.fleet import ServedModel, Worker
 from gateway.values import Task
 from gateway.wire.completions import FORWARDED, CompletionRequest, parse_completion_request
@@ -45,6 +48,28 @@ async def complete(services: Services, inbound: Inbound) -> None:
         deadline=record.started + services.server.request_timeout_s,
         prompt_param="prompt",
     )
+    texts = request.prompt if isinstance(request.prompt, list) and not isinstance(request.prompt[0], int) else [0]
+    demand = Demand(
+        prompt_tokens=estimate_prompt_tokens(len(inbound.body)),
+        output_tokens=16 if request.max_tokens is None else request.max_tokens,
+        context_tokens=model.context_tokens,
+        choices=(request.n or 1) * len(texts),
+    )
+    held = await hold(services, inbound, model, demand, _no_count)
+    try:
+        await _answer(services, inbound, model, request, call)
+    finally:
+        release(held, inbound)
+
+
+async def _no_count() -> None:
+    """The estimate stands: a raw prompt's bytes are all text."""
+
+
+async def _answer(
+    services: Services, inbound: Inbound, model: ServedModel, request: CompletionRequest, call: WorkerCall
+) -> None:
+    record = inbound.record
     if request.stream:
         relay = StreamRelay(
             show_usage=bool(request.stream_options and request.stream_options.include_usage),

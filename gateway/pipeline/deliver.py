@@ -50,10 +50,14 @@ class StreamHeartbeat:
 
 
 def answer_headers(record: RequestRecord) -> bytes:
-    """Return the header lines that tell which worker answers and what the gateway cost."""
+    """Return the header lines that tell which worker answers, what the gateway cost, and where the limits stand."""
     overhead_s = (record.sent_at or record.started) - record.started
     worker = (record.worker or "").encode("ascii", "replace")
-    return b"x-gateway-worker: %s\r\nx-gateway-overhead-ms: %.3f\r\n" % (worker, overhead_s * 1000)
+    return b"x-gateway-worker: %s\r\nx-gateway-overhead-ms: %.3f\r\n%s" % (
+        worker,
+        overhead_s * 1000,
+        record.limit_lines,
+    )
 
 
 async def deliver_stream(

@@ -21,7 +21,12 @@ from gateway.pipeline.worker_errors import (
     error_of_status,
 )
 from gateway.routing.fleet import ServedModel, Worker
-from gateway.upstream.failures import ConnectFailed, ConnectionLost, ProtocolViolation, UpstreamFailure
+from gateway.upstream.failures import (
+    ConnectFailed,
+    ConnectionLost,
+    ProtocolViolation,
+    UpstreamFailure,
+)
 from gateway.upstream.vllm import Heartbeat, WorkerClient, WorkerReply
 from gateway.values import RequestId
 
@@ -84,9 +89,25 @@ async def dispatch(
         if worker is None:
             break
         tried.append(worker)
+        request = call.request_for(worker)
+        record.worker = worker.id
+        record.attempts += 1
+        record.sent_at = services.clock()
+        client = services.clients[worker]
+        worker.in_flight += 1
         try:
-            dispatched = await _ask(services, worker, call, record, heartbeat)
+            if request.tokenised is None:
+                reply = await client.post(
+                    request.path,
+                    request.body,
+                    request_id=call.request_id,
+                    deadline=call.deadline,
+                    heartbeat=heartbeat,
+                )
+            else:
+                reply = await _post_tokens(client, request.path, request.body, request.tokenised, call, heartbeat)
         except UpstreamFailure as failure:
+            worker.in_flight -= 1
             record.cause = f"{worker.id}: {failure}"
             error = error_of_failure(failure)
             if isinstance(failure, ConnectFailed):
@@ -94,9 +115,15 @@ async def dispatch(
             if not _another_may_try(failure):
                 break
             continue
-        status = dispatched.reply.status
+        except BaseException:  # cancellation too: the worker's load must not keep a request that is gone
+            worker.in_flight -= 1
+            raise
+        dispatched = Dispatched(worker, reply)
+        status = reply.status
         if status == 200:
+            record.refused = False
             return dispatched
+        record.refused = True
         error = await _refusal(dispatched, record, call.prompt_param)
         if status not in STATUSES_FOR_ANOTHER:
             break
@@ -106,29 +133,21 @@ async def dispatch(
     raise error
 
 
-async def _ask(
-    services: Services, worker: Worker, call: WorkerCall, record: RequestRecord, heartbeat: Heartbeat | None
-) -> Dispatched:
-    record.worker = worker.id
-    record.attempts += 1
-    request = call.request_for(worker)
-    client = services.clients[worker]
-    record.sent_at = services.clock()
-    worker.in_flight += 1
-    try:
-        body = request.body
-        if request.tokenised is not None:
-            answer = await _tokenise(client, body, call)
-            if not isinstance(answer, list):
-                return Dispatched(worker, answer)
-            body = request.tokenised(answer)
-        reply = await client.post(
-            request.path, body, request_id=call.request_id, deadline=call.deadline, heartbeat=heartbeat
-        )
-    except BaseException:  # cancellation too: the worker's load must not keep a request that is gone
-        worker.in_flight -= 1
-        raise
-    return Dispatched(worker, reply)
+async def _post_tokens(
+    client: WorkerClient,
+    path: str,
+    body: bytes,
+    tokenised: Callable[[list[int]], bytes],
+    call: WorkerCall,
+    heartbeat: Heartbeat | None,
+) -> WorkerReply:
+    """Ask for the tokens of a prompt first; return the answer to the request with them, or the one that refuses."""
+    answer = await _tokenise(client, body, call)
+    if not isinstance(answer, list):
+        return answer
+    return await client.post(
+        path, tokenised(answer), request_id=call.request_id, deadline=call.deadline, heartbeat=heartbeat
+    )
 
 
 async def _tokenise(client: WorkerClient, body: bytes, call: WorkerCall) -> list[int] | WorkerReply:

@@ -13,7 +13,10 @@ import msgspec
 from gateway.errors import InvalidRequest
 from gateway.pipeline.deliver import answer_headers, fetch_reply
 from gateway.pipeline.dispatch import WorkerCall, WorkerRequest
+from gateway.pipeline.limits import hold, release
 from gateway.pipeline.services import Inbound, Services, admit
+from gateway.ratelimit.estimates import estimate_prompt_tokens
+from gateway.ratelimit.limiter import Demand
 from gateway.routing.fleet import Worker
 from gateway.values import Task, Usage
 from gateway.wire.embeddings import EmbeddingRequest, parse_embedding_request
@@ -45,11 +48,21 @@ async def embed(services: Services, inbound: Inbound) -> None:
         deadline=record.started + services.server.request_timeout_s,
         prompt_param="input",
     )
-    reply = await fetch_reply(services, model, call, record, _REPLY)
-    record.usage = Usage(prompt_tokens=reply.usage.prompt_tokens, completion_tokens=0)
+    estimate = estimate_prompt_tokens(len(inbound.body))
+    demand = Demand(prompt_tokens=estimate, output_tokens=0, context_tokens=model.context_tokens, exact=True)
+    held = await hold(services, inbound, model, demand, _no_count)
+    try:
+        reply = await fetch_reply(services, model, call, record, _REPLY)
+        record.usage = Usage(prompt_tokens=reply.usage.prompt_tokens, completion_tokens=0)
+    finally:
+        release(held, inbound)
     reply.model = model.name
     reply.data = [EmbeddingItem(item.index, _shaped(item.embedding, request)) for item in reply.data]
     await inbound.client.send_json(_ENCODER.encode(reply), answer_headers(record))
+
+
+async def _no_count() -> None:
+    """The estimate stands: inputs are all text."""
 
 
 def _shaped(embedding: list[float] | str, request: EmbeddingRequest) -> list[float] | str:

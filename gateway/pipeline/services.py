@@ -12,6 +12,7 @@ from gateway.dialects.control_tokens import MarkerGuard
 from gateway.errors import InvalidRequest, ModelNotAllowed, ModelNotFound
 from gateway.observability.record import RequestRecord
 from gateway.pipeline.client import Client
+from gateway.ratelimit.limiter import Limiter
 from gateway.routing.fleet import Fleet, ServedModel, Worker
 from gateway.upstream.vllm import WorkerClient
 from gateway.values import Family, RequestId, Task
@@ -26,6 +27,7 @@ class Services:
     fleet: Fleet
     clients: Mapping[Worker, WorkerClient]
     guards: Mapping[Family, MarkerGuard]
+    limiter: Limiter
     rng: random.Random
     clock: Callable[[], float]
     """Monotonic seconds; the event loop's clock has the same origin, but counts in milliseconds."""
