@@ -20,6 +20,7 @@ HIGH_WATER_BYTES = 262_144
 MAX_HEAD_BYTES = 65_536
 """Status line and headers of one answer."""
 
+_HEAD_END = b"\r\n\r\n"
 _TOO_LATE = "the deadline passed"
 
 Sink = Callable[[bytes], bool]
@@ -31,7 +32,6 @@ class WorkerConnection(asyncio.Protocol):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
         self.complete = False
         """The answer has been received to its end."""
         self.idle_since = 0.0
@@ -71,7 +71,6 @@ class WorkerConnection(asyncio.Protocol):
     def send(self, data: bytes, *, deadline: float) -> None:
         """Begin an exchange by writing a whole request; `deadline` is a time of the loop's clock."""
         self.status = 0
-        self.headers = []
         self.complete = False
         self._busy = True
         self._received = False
@@ -88,8 +87,8 @@ class WorkerConnection(asyncio.Protocol):
         while not self._head_complete:
             if self._failure is not None:
                 raise self._failure
-            await self._event(self._limit(silence_s))
-            if self._timed_out():
+            await self._event(self._deadline if silence_s is None else self._silent_until(silence_s))
+            if self._time_is_up and self._timed_out():
                 return False
         return True
 
@@ -103,10 +102,14 @@ class WorkerConnection(asyncio.Protocol):
                 return b""
             if self._failure is not None:
                 raise self._failure
-            await self._event(self._limit(silence_s))
-            if self._timed_out():
+            await self._event(self._deadline if silence_s is None else self._silent_until(silence_s))
+            if self._time_is_up and self._timed_out():
                 return None
         return self._take()
+
+    def take_whole(self) -> bytes | None:
+        """Return the rest of the body if it has come to its end; None: it must be waited for by `next_chunk`."""
+        return self._take() if self.complete else None
 
     async def forward(self, sink: Sink, silence_s: float) -> bool:
         """Pass body bytes to `sink` as they come, until it returns False or the body ends: then return True.
@@ -125,7 +128,8 @@ class WorkerConnection(asyncio.Protocol):
                 if self._failure is not None:
                     raise self._failure
                 await self._event(min(self._deadline, self._last_data_at + silence_s))
-                self._timed_out()
+                if self._time_is_up:
+                    self._timed_out()
                 if self._sink_full:
                     return True
                 if not self.complete and self._loop.time() - self._last_data_at >= silence_s:
@@ -137,7 +141,8 @@ class WorkerConnection(asyncio.Protocol):
     def release(self) -> None:
         """End the exchange; the connection waits for the next one."""
         self._busy = False
-        self._clear()
+        if self._chunks or self._paused:
+            self._clear()
         self.idle_since = self._loop.time()
 
     def abort(self) -> None:
@@ -163,8 +168,8 @@ class WorkerConnection(asyncio.Protocol):
             if self._transport is not None:
                 self._transport.resume_reading()
 
-    def _limit(self, silence_s: float | None) -> float:
-        return self._deadline if silence_s is None else min(self._deadline, self._loop.time() + silence_s)
+    def _silent_until(self, silence_s: float) -> float:
+        return min(self._deadline, self._loop.time() + silence_s)
 
     def _event(self, until: float) -> asyncio.Future[None]:
         """Return a future for the next event, or for `until`: then `_timed_out` tells."""
@@ -176,9 +181,7 @@ class WorkerConnection(asyncio.Protocol):
         return waiter
 
     def _timed_out(self) -> bool:
-        """Whether the last wait ended because its time was up. Raises DeadlineExceeded at the exchange's deadline."""
-        if not self._time_is_up:
-            return False
+        """Return True for a wait that ended in silence. Raises DeadlineExceeded at the exchange's deadline."""
         if self._wake_at >= self._deadline:  # not by the clock: timers fire up to a millisecond early
             raise DeadlineExceeded(_TOO_LATE)
         return True
@@ -222,29 +225,43 @@ class WorkerConnection(asyncio.Protocol):
             self.abort()
             return
         self._received = True
-        if not self._head_complete:
-            self._head_bytes += len(data)
+        in_head = not self._head_complete
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(ProtocolViolation(f"not HTTP/1.1: {error}"))
             self.abort()
             return
-        if self._chunks:
-            if self._sink is None:
-                self._wake()
-            else:
-                self._last_data_at = self._loop.time()
-                if not self._sink(self._take()):
-                    self._sink = None
-                    self._sink_full = True
-                    self._wake()
-        if not self._head_complete and self._head_bytes > MAX_HEAD_BYTES:
+        if in_head and self._head_is_over_its_cap(data):
+            self._head_complete = False
             self._fail(ProtocolViolation(f"headers over {MAX_HEAD_BYTES} bytes"))
             self.abort()
-        elif self._buffered_bytes > HIGH_WATER_BYTES and not self._paused and self._transport is not None:
+        elif self._sink is not None:
+            self._feed_sink(self._sink)
+        elif self._head_complete:
+            self._wake()
+        if self._buffered_bytes > HIGH_WATER_BYTES and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
+
+    def _head_is_over_its_cap(self, data: bytes) -> bool:
+        """Count the head's bytes in `data`, which may hold its end."""
+        if self._head_bytes + len(data) <= MAX_HEAD_BYTES:
+            self._head_bytes += len(data)
+            return False
+        end = data.find(_HEAD_END) if self._head_complete else -1
+        self._head_bytes += len(data) if end < 0 else end
+        return self._head_bytes > MAX_HEAD_BYTES
+
+    def _feed_sink(self, sink: Sink) -> None:
+        """Pass on what has come; wake the task that waits in `forward` at the end, or when the sink is full."""
+        if self._chunks:
+            self._last_data_at = self._loop.time()
+            if not sink(self._take()):
+                self._sink = None
+                self._sink_full = True
+        if self._sink_full or self.complete:
+            self._wake()
 
     def eof_received(self) -> bool:
         """Let the transport close itself; called by the event loop."""
@@ -268,24 +285,12 @@ class WorkerConnection(asyncio.Protocol):
         if self.complete:
             self._reusable = False
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; names in lower case."""
-        if not self.complete:
-            self.headers.append((name.lower(), value))
-
     def on_headers_complete(self) -> None:
-        """Wake the reader, unless this was an interim answer (1xx)."""
-        if self.complete:
-            return
+        """Note the status, unless this is an interim answer (1xx). Headers tell nothing that is needed."""
         status = self._parser.get_status_code()
-        if status < 200:
-            self.headers = []
-            return
-        if self._head_bytes > MAX_HEAD_BYTES and sum(len(n) + len(v) for n, v in self.headers) > MAX_HEAD_BYTES:
-            return  # `data_received` refuses it: the head stays incomplete
-        self.status = status
-        self._head_complete = True
-        self._wake()
+        if status >= 200 and not self.complete:
+            self.status = status
+            self._head_complete = True
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body until the reader takes it."""
@@ -300,4 +305,3 @@ class WorkerConnection(asyncio.Protocol):
         self.complete = True
         if not self._parser.should_keep_alive():
             self._reusable = False
-        self._wake()

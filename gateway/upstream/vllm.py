@@ -31,10 +31,6 @@ class WorkerReply:
         self._connection = connection
         self._pool = pool
 
-    def header(self, name: bytes) -> bytes | None:
-        """Return the first header of this lower-case name."""
-        return next((value for key, value in self._connection.headers if key == name), None)
-
     async def next_chunk(self, silence_s: float | None = None) -> bytes | None:
         """Return body bytes, b"" at the end, None after `silence_s` of silence. Raises an `UpstreamFailure`."""
         return await self._connection.next_chunk(silence_s)
@@ -54,15 +50,18 @@ class WorkerReply:
 
     async def read(self, max_bytes: int = MAX_REPLY_BYTES) -> bytes:
         """Return the whole body. Raises an `UpstreamFailure`, ProtocolViolation above `max_bytes`."""
-        chunks: list[bytes] = []
-        size = 0
-        while chunk := await self._connection.next_chunk():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > max_bytes:
-                message = f"answer over {max_bytes} bytes"
-                raise ProtocolViolation(message)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        body = self._connection.take_whole()
+        if body is None:
+            chunks: list[bytes] = []
+            size = 0
+            while size <= max_bytes and (chunk := await self._connection.next_chunk()):
+                chunks.append(chunk)
+                size += len(chunk)
+            body = b"".join(chunks)
+        if len(body) > max_bytes:
+            message = f"answer over {max_bytes} bytes"
+            raise ProtocolViolation(message)
+        return body
 
     def close(self) -> None:
         """Give the connection back, or abort the request if the answer isn't complete."""
@@ -97,10 +96,14 @@ class WorkerClient:
         origin = Origin.parse(url)
         self._loop = loop
         self._pool = ConnectionPool(origin, loop=loop)
-        head = f" HTTP/1.1\r\nhost: {origin.authority}\r\naccept-encoding: identity\r\n"
+        fixed = f"host: {origin.authority}\r\naccept-encoding: identity\r\n"
         if api_key is not None:
-            head += f"authorization: Bearer {api_key}\r\n"
-        self._head_start = head.encode("ascii") + b"content-type: application/json\r\nx-request-id: "
+            fixed += f"authorization: Bearer {api_key}\r\n"
+        self._head = (
+            b"POST %s HTTP/1.1\r\n"
+            + fixed.replace("%", "%%").encode("ascii")
+            + b"content-type: application/json\r\nx-request-id: %s\r\ncontent-length: %d\r\n\r\n"
+        )
 
     async def post(
         self, path: str, body: bytes, *, request_id: RequestId, deadline: float, heartbeat: Heartbeat | None = None
@@ -110,42 +113,29 @@ class WorkerClient:
         `path` is one of the gateway's own, `deadline` a time of the loop's clock. A connection that turns out to be
         stale before a byte came back is replaced once. Raises an `UpstreamFailure`.
         """
-        head = b"".join(
-            (
-                b"POST ",
-                path.encode("ascii"),
-                self._head_start,
-                request_id.encode("ascii"),
-                b"\r\ncontent-length: ",
-                str(len(body)).encode("ascii"),
-                b"\r\n\r\n",
-            )
-        )
-        data = head + body
+        data = self._head % (path.encode("ascii"), request_id.encode("ascii"), len(body)) + body
         connection = self._pool.take_idle()
-        if connection is not None:
+        may_be_stale = connection is not None
+        while True:
+            if connection is None:
+                connection = await self._pool.connect(deadline=deadline)
             try:
-                return await self._send(connection, data, deadline, heartbeat)
+                connection.send(data, deadline=deadline)
+                if heartbeat is None:
+                    await connection.wait_head()
+                else:
+                    while not await connection.wait_head(heartbeat.interval_s):
+                        await heartbeat.beat()
             except ConnectionLost as lost:
-                if lost.bytes_received:
+                connection.abort()
+                if lost.bytes_received or not may_be_stale:
                     raise
-        connection = await self._pool.connect(deadline=deadline)
-        return await self._send(connection, data, deadline, heartbeat)
-
-    async def _send(
-        self, connection: WorkerConnection, data: bytes, deadline: float, heartbeat: Heartbeat | None
-    ) -> WorkerReply:
-        try:
-            connection.send(data, deadline=deadline)
-            if heartbeat is None:
-                await connection.wait_head()
+                connection, may_be_stale = None, False
+            except BaseException:  # cancellation too: an abandoned connection must not stay open
+                connection.abort()
+                raise
             else:
-                while not await connection.wait_head(heartbeat.interval_s):
-                    await heartbeat.beat()
-        except BaseException:  # cancellation too: an abandoned connection must not stay open
-            connection.abort()
-            raise
-        return WorkerReply(connection, self._pool)
+                return WorkerReply(connection, self._pool)
 
     def close(self) -> None:
         """Close idle connections; exchanges under way keep theirs."""
