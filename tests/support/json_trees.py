@@ -11,10 +11,36 @@ SPACE = " \t\n\r"
 """The white space that goes next to a call."""
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
-    ("", " ", "a, b", "}", "]}", "\\", "\\n", '"', "'", "`", "\n}", "call:f{", "true", "null", "02139", "1.0", "a:1", "{", "<", "<|", "😀")
+    (
+        "",
+        " ",
+        "a, b",
+        "}",
+        "]}",
+        "\\",
+        "\\n",
+        '"',
+        "'",
+        "`",
+        "\n}",
+        "call:f{",
+        "true",
+        "null",
+        "02139",
+        "1.0",
+        "a:1",
+        "{",
+        "<",
+        "<|",
+        "😀",
+    )
 )
-scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | texts
-values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=8)
+scalars = (
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | texts
+)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=8
+)
 arguments: st.SearchStrategy[dict[str, Json]] = st.dictionaries(texts, values, max_size=4)
 
 
