@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
+from msgspec import Struct
+
 from gateway.dialects.content import ContentReader, Segment, append_text, content_of
 from gateway.dialects.control_tokens import MarkerGuard
 from gateway.dialects.history import AnsweredCall, answered_calls
@@ -34,8 +36,7 @@ _EMPTY_TURN: Final = "."
 """Stands where a template wants a user's turn and the client gave none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
+class Conversation(Struct, frozen=True):
     messages: list[WireMessage]
     neutralised: bool
     """Some control token was made plain text: the reply must go through a `MarkerRestorer`."""
@@ -80,7 +81,7 @@ def normalise(
     `declarations` is text that the dialect adds after the client's system text. Raises UnsupportedModality or
     InvalidRequest, with `param` naming the message and part at fault.
     """
-    plain = _plain(messages, system_role=variant.family == "gemma4") if not declarations else None
+    plain = plain_messages(messages, system_role=variant.family == "gemma4") if not declarations else None
     if plain is not None:
         return Conversation(plain, neutralised=False, prefill=False)
     turns = collect_turns(messages, variant, guard, tools)
@@ -112,7 +113,7 @@ def collect_turns(
     return Turns(system, turns, reader.neutralised)
 
 
-def _plain(messages: Sequence[AnyMessage], *, system_role: bool) -> list[WireMessage] | None:
+def plain_messages(messages: Sequence[AnyMessage], *, system_role: bool) -> list[WireMessage] | None:
     """The common case in one pass: an optional system text, then user and assistant in turn, strings without `<`."""
     wire: list[WireMessage] = []
     system = None

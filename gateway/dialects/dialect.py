@@ -1,8 +1,9 @@
 """What a dialect does with a request: the worker's body, and the parser of what comes back."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
+
+from msgspec import Struct
 
 from gateway.dialects.arguments import to_json
 from gateway.dialects.control_tokens import MarkerGuard
@@ -16,8 +17,7 @@ from gateway.values import Family, Variant
 from gateway.wire.chat import ChatRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Struct, frozen=True):
     """A request as the worker gets it."""
 
     fields: dict[str, object]
@@ -25,7 +25,7 @@ class Prepared:
     parser: Callable[[], ReplyParser] | None = None
     """Makes one parser per choice; None: nobody has to look into the reply's text."""
     endpoint: Literal["chat", "completions"] = "chat"
-    withheld: frozenset[str] = field(default_factory=frozenset[str])
+    withheld: frozenset[str] = frozenset()
     """Forwarded fields that the worker must not get: the parser applies them."""
     must_call: bool = False
     """A reply without a call is a failure, not an answer."""

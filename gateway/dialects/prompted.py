@@ -5,7 +5,7 @@ from typing import Final
 
 from gateway.dialects.constraints import CallSyntax
 from gateway.dialects.control_tokens import MarkerGuard
-from gateway.dialects.conversation import Conversation, normalise
+from gateway.dialects.conversation import Conversation, normalise, plain_messages
 from gateway.dialects.dialect import FORMATS, Prepared, reply_rules
 from gateway.dialects.events import ReplyParser
 from gateway.dialects.forced_calls import forced_grammar
@@ -31,6 +31,10 @@ class PromptedDialect:
         self, request: ChatRequest, variant: Variant, guard: MarkerGuard, new_id: Callable[[], str]
     ) -> Prepared:
         """Messages with declarations, calls and results as text; a parser only where the text matters."""
+        if request.tools is None and request.functions is None:
+            plain = _without_tools(request, variant, guard)
+            if plain is not None:
+                return plain
         plan = plan_tools(request, self._style.write_name)
         declarations = declarations_of(plan, guard)
         conversation = normalise(
@@ -72,6 +76,17 @@ class PromptedDialect:
         if not plan.must_call or conversation.prefill:
             return ""
         return self._style.beginning(plan.declared[0].wire_name if len(plan.declared) == 1 else None)
+
+
+def _without_tools(request: ChatRequest, variant: Variant, guard: MarkerGuard) -> Prepared | None:
+    """The common request, in a few steps: no tools, plain text. None: it needs all of them."""
+    messages = plain_messages(request.messages, system_role=False)
+    if messages is None:
+        return None
+    fields: dict[str, object] = {"messages": messages}
+    if request.chat_template_kwargs:
+        fields |= template_switches(request, variant, guard, thinking=False)
+    return Prepared(fields)
 
 
 class _TextHistory:

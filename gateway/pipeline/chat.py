@@ -46,6 +46,9 @@ async def chat(services: Services, inbound: Inbound) -> None:
         deadline=record.started + services.server.request_timeout_s,
         prompt_param="messages",
     )
+    if not services.limiter.applies(inbound.key.tenant.id, inbound.key.key_id, model.name):
+        await _answer(services, inbound, model, request, plan, call)
+        return
     demand = Demand(
         prompt_tokens=prompt_tokens_of(request, len(inbound.body)),
         output_tokens=asked_output_tokens(request.max_tokens, request.max_completion_tokens),
@@ -64,14 +67,13 @@ async def _answer(
 ) -> None:
     """Ask the model, once more where it was told to call a function and did not; all tries are charged."""
     record = inbound.record
+    if not plan.prepared.must_call:
+        await _ask(services, inbound, model, request, plan, call)
+        return
     spent = Usage(0, 0)
     for attempt in range(MAX_TRIES):
         try:
-            if request.stream:
-                await _stream(services, inbound, model, request, plan, call)
-            else:
-                reply = await _reply(services, model, plan, call, record)
-                await inbound.client.send_json(_ENCODER.encode(reply), answer_headers(record))
+            await _ask(services, inbound, model, request, plan, call)
         except UnmetToolChoiceError:
             if inbound.client.streaming or attempt + 1 == MAX_TRIES:
                 raise
@@ -81,6 +83,17 @@ async def _answer(
         finally:
             if attempt and record.usage is not None:
                 record.usage = spent.plus(record.usage)
+
+
+async def _ask(
+    services: Services, inbound: Inbound, model: ServedModel, request: ChatRequest, plan: ChatPlan, call: WorkerCall
+) -> None:
+    if request.stream:
+        await _stream(services, inbound, model, request, plan, call)
+        return
+    record = inbound.record
+    reply = await _reply(services, model, plan, call, record)
+    await inbound.client.send_json(_ENCODER.encode(reply), answer_headers(record))
 
 
 async def _stream(

@@ -146,6 +146,10 @@ class Limiter:
                 await self._heartbeat
         await self._store.close()
 
+    def applies(self, tenant: TenantId, key: KeyId, model: ModelName) -> bool:
+        """Whether any limit applies to a caller on a model."""
+        return self._book.find(tenant, key, model) is not None
+
     async def reserve(self, tenant: TenantId, key: KeyId, model: ModelName, demand: Demand) -> Reservation | Refusal:
         """Take what the request may use under every limit that applies, or nothing."""
         limits = self._book.find(tenant, key, model)
