@@ -1,25 +1,29 @@
-"""The API keys of the configuration file, and how a request presents one.
+"""The API keys and tenants of the configuration file, and how a request presents a key.
 
 Only SHA-256 digests are held. A digest is looked up in a table and then compared in constant time: what the look-up's
 timing could tell is about digests, and nobody can choose a key by its digest.
+
+Tenants and keys made at run time stand beside those of the file, under one rule: an id in the file belongs to the file.
+A stored tenant or key of the same id is as if it weren't there. A stored key may belong to a tenant of the file.
 """
 
 import hmac
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from hashlib import sha256
 from types import MappingProxyType
 from typing import Final
 
-from gateway.config.model import MAX_SECRET_CHARS, ModelSettings, Settings, TenantSettings
+from gateway.auth.made_keys import digest_of
+from gateway.auth.records import StoredKey, StoredTenant
+from gateway.config.model import MAX_SECRET_CHARS, LimitSettings, ModelSettings, Settings, TenantSettings
 from gateway.values import KeyId, ModelName, TenantId
 
 _BEARER: Final = b"bearer "
 _KEY_HEADERS: Final = frozenset({b"api-key", b"x-api-key"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Tenant:
     """Who a request is counted, limited and filtered for."""
 
@@ -27,16 +31,24 @@ class Tenant:
     models: tuple[str, ...] = ("*",)
     """Globs, as in the file."""
     priority: int = 0
+    limits: LimitSettings | None = None
+    """Across all keys."""
+    model_limits: Mapping[ModelName, LimitSettings] = field(default_factory=lambda: MappingProxyType({}))
+    """Further ones for single models, aliases resolved."""
+    filter: str | None = None
+    """A name under `filters`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class ApiKey:
-    """A key that was presented and is valid."""
+    """A key that was presented and is valid. The same object as long as nothing about it changes."""
 
     key_id: KeyId
     tenant: Tenant
     allowed: frozenset[ModelName]
-    """The configured models that the tenant's globs match, by name or by alias."""
+    """The configured models that the tenant's globs match, and the key's, by name or by alias."""
+    limits: LimitSettings | None = None
+    """Of this key alone, besides the tenant's."""
 
     def may_use(self, model: ModelName) -> bool:
         """Whether the configured model of this name (aliases resolved) is allowed."""
@@ -44,51 +56,81 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
-    digest: bytes
-    expires_at_s: float | None
+class FileKey:
+    """A key of the file, as the admin API shows it."""
+
     key: ApiKey
+    digest: bytes = field(repr=False)
+    expires_at_s: float | None
 
 
 class KeyRing:
-    """Every key that may open the gateway. Immutable: a reload builds another one."""
+    """Every key and tenant of the file. Immutable: a reload builds another one."""
 
-    def __init__(
-        self, entries: Mapping[bytes, _Entry], *, anonymous: ApiKey | None, now_s: Callable[[], float]
-    ) -> None:
-        self._entries = entries
-        self._anonymous = anonymous
+    def __init__(self, settings: Settings, *, now_s: Callable[[], float]) -> None:
+        self.models = settings.models
+        self.tenants: Mapping[TenantId, Tenant] = {t.id: _file_tenant(t, settings.models) for t in settings.tenants}
+        file_keys = [key for tenant in settings.tenants for key in self._file_keys(tenant)]
+        self.keys: Mapping[KeyId, FileKey] = {entry.key.key_id: entry for entry in file_keys}
+        self.filters = frozenset(settings.filters)
+        """The names that tenants may have as `filter`."""
+        self.anonymous = _anonymous_key(settings.models) if settings.no_auth else None
+        """Whom everybody is taken for, with `--no-auth`."""
+        self._by_digest = {} if settings.no_auth else {entry.digest: entry for entry in file_keys}
         self._now_s = now_s
 
     @classmethod
     def from_settings(cls, settings: Settings, *, now_s: Callable[[], float]) -> "KeyRing":
-        """The keys of the file; with `no_auth` a ring that takes everybody for the tenant `anonymous`.
-
-        `now_s` is the wall clock: seconds since the epoch.
-        """
-        if settings.no_auth:
-            return cls({}, anonymous=_anonymous_key(settings.models), now_s=now_s)
-        entries = {
-            entry.digest: entry for tenant in settings.tenants for entry in _tenant_entries(tenant, settings.models)
-        }
-        return cls(MappingProxyType(entries), anonymous=None, now_s=now_s)
+        """Build the ring of a configuration; `now_s` is the wall clock: seconds since the epoch."""
+        return cls(settings, now_s=now_s)
 
     def authenticate(self, presented: str | None) -> ApiKey | None:
-        """The key whose secret was presented; None when there is none, or it is unknown or expired.
+        """Return the file's key whose secret was presented; None when there is none, or it is unknown or expired."""
+        if self.anonymous is not None:
+            return self.anonymous
+        digest = digest_of(presented)
+        return None if digest is None else self.match(digest)
 
-        What can't be a key, being too long or not ASCII, isn't hashed at all.
-        """
-        if self._anonymous is not None:
-            return self._anonymous
-        if not presented or len(presented) > MAX_SECRET_CHARS or not presented.isascii():
-            return None
-        digest = sha256(presented.encode("ascii")).digest()
-        entry = self._entries.get(digest)
+    def match(self, digest: bytes) -> ApiKey | None:
+        """Return the file's key whose secret has this digest, unless it is expired."""
+        entry = self._by_digest.get(digest)
         if entry is None or not hmac.compare_digest(entry.digest, digest):
             return None
         if entry.expires_at_s is not None and self._now_s() >= entry.expires_at_s:
             return None
         return entry.key
+
+    def adopt(self, key: StoredKey, tenant: StoredTenant | None) -> ApiKey | None:
+        """Build what a stored key opens as; None when the file has its id, or when there is no such tenant."""
+        if key.id in self.keys:
+            return None
+        owner = self.tenants.get(key.tenant) or (None if tenant is None else self._stored_tenant(tenant))
+        if owner is None:
+            return None
+        allowed = _allowed(owner.models, self.models)
+        if key.models is not None:
+            allowed &= _allowed(key.models, self.models)
+        return ApiKey(key_id=key.id, tenant=owner, allowed=allowed, limits=key.limits)
+
+    def _stored_tenant(self, tenant: StoredTenant) -> Tenant:
+        return Tenant(
+            id=tenant.id,
+            models=tenant.models,
+            priority=tenant.priority,
+            limits=tenant.limits,
+            model_limits=_resolved(tenant.model_limits, self.models),
+            filter=tenant.filter,
+        )
+
+    def _file_keys(self, settings: TenantSettings) -> Iterable[FileKey]:
+        tenant = self.tenants[settings.id]
+        allowed = _allowed(tenant.models, self.models)
+        for key in settings.keys:
+            yield FileKey(
+                key=ApiKey(key_id=key.id, tenant=tenant, allowed=allowed, limits=key.limits),
+                digest=key.secret_sha256,
+                expires_at_s=None if key.expires is None else key.expires.timestamp(),
+            )
 
 
 def extract_key(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
@@ -115,19 +157,31 @@ def extract_key(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     return found.decode("ascii")
 
 
-def _tenant_entries(settings: TenantSettings, models: tuple[ModelSettings, ...]) -> Iterable[_Entry]:
-    tenant = Tenant(id=settings.id, models=settings.models, priority=settings.priority)
-    allowed = frozenset(model.name for model in models if _allows(settings.models, model))
-    for key in settings.keys:
-        yield _Entry(
-            digest=key.secret_sha256,
-            expires_at_s=None if key.expires is None else key.expires.timestamp(),
-            key=ApiKey(key_id=key.id, tenant=tenant, allowed=allowed),
-        )
+def _file_tenant(settings: TenantSettings, models: tuple[ModelSettings, ...]) -> Tenant:
+    return Tenant(
+        id=settings.id,
+        models=settings.models,
+        priority=settings.priority,
+        limits=settings.limits,
+        model_limits=_resolved(settings.model_limits, models),
+        filter=settings.filter,
+    )
 
 
-def _allows(globs: tuple[str, ...], model: ModelSettings) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs for name in (model.name, *model.aliases))
+def _allowed(globs: tuple[str, ...], models: tuple[ModelSettings, ...]) -> frozenset[ModelName]:
+    return frozenset(
+        model.name
+        for model in models
+        if any(fnmatchcase(name, glob) for glob in globs for name in (model.name, *model.aliases))
+    )
+
+
+def _resolved(
+    limits: Mapping[str, LimitSettings] | Mapping[ModelName, LimitSettings], models: tuple[ModelSettings, ...]
+) -> Mapping[ModelName, LimitSettings]:
+    """Return limits by the models' own names. A name that no model has any more stays, and limits nothing."""
+    names = {alias: model.name for model in models for alias in (*model.aliases, model.name)}
+    return MappingProxyType({names.get(name, ModelName(name)): value for name, value in limits.items()})
 
 
 def _anonymous_key(models: tuple[ModelSettings, ...]) -> ApiKey:

@@ -1,6 +1,6 @@
 """Connections to Redis for what isn't on the path of a request: keys, usage, the admin API."""
 
-from typing import Any, Final
+from typing import Final
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -13,7 +13,7 @@ SOCKET_TIMEOUT_S: Final = 1.0
 MAX_CONNECTIONS: Final = 64
 
 
-def open_redis(settings: RedisSettings) -> "Redis[Any]":
+def open_redis(settings: RedisSettings) -> Redis:
     """Return a client, not connected yet; whoever owns it closes it with `aclose`. Its user decides what to retry."""
     return Redis.from_url(
         settings.url.reveal(),

@@ -43,7 +43,7 @@ class RedisKeyStore:
 
     touch_lease_s = READ_DEADLINE_S
 
-    def __init__(self, client: "Redis[Any]", prefix: str) -> None:
+    def __init__(self, client: Redis, prefix: str) -> None:
         self._client = client
         place = f"{{{prefix}:auth}}"
         self._keys, self._tenants = f"{place}:keys", f"{place}:tenants"
@@ -117,7 +117,8 @@ class RedisKeyStore:
     async def _scan(self, place: str) -> AsyncIterator[bytes]:
         """Walk the hash in steps: neither Redis nor the event loop is held up by a long one."""
         seen: set[bytes] = set()
-        async for field, record in self._client.hscan_iter(place, count=500):
+        entries = cast("AsyncIterator[tuple[bytes, bytes]]", self._client.hscan_iter(place, count=500))
+        async for field, record in entries:
             if field not in seen:  # a scan may return an entry twice
                 seen.add(field)
                 yield record
@@ -140,7 +141,7 @@ async def _answer(call: Any, kind: type[_T]) -> _T:
 
 
 @asynccontextmanager
-async def _mapped(deadline_s: float = CALL_DEADLINE_S) -> AsyncIterator[None]:
+async def _mapped(deadline_s: float = CALL_DEADLINE_S) -> AsyncGenerator[None]:
     """Give a call its deadline, and turn what can go wrong with Redis into the port's error."""
     try:
         async with asyncio.timeout(deadline_s):
