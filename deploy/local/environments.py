@@ -5,7 +5,7 @@ import hashlib
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ NO_NETWORK = re.compile(r"NewConnectionError|NameResolutionError|Network is unre
 
 
 @contextmanager
-def only_one(name: str, places: Places, step: Step) -> Iterator[None]:
+def only_one(name: str, places: Places, step: Step) -> Generator[None]:
     """Hold the lock `name` of this machine: two commands at once must not build the same thing. Waits for its turn."""
     places.home.mkdir(parents=True, exist_ok=True)
     with (places.home / f"{name}.lock").open("w") as file:
@@ -49,6 +49,11 @@ def development_environment(places: Places, step: Step) -> None:
 def openai2_environment(places: Places, step: Step) -> None:
     """A second environment with the previous major version of the OpenAI SDK."""
     _ensure_with_checkout(places.openai2_venv, [places.locks / "openai2.lock"], places, step)
+
+
+def agents_environment(places: Places, step: Step) -> None:
+    """A third one with the agent frameworks that clients build on."""
+    _ensure_with_checkout(places.agents_venv, [places.locks / "agents.lock"], places, step)
 
 
 def _development_locks(places: Places) -> list[Path]:

@@ -27,6 +27,10 @@ class Places:
     def openai2_venv(self) -> Path:
         return self.checkout / ".venv-openai2"
 
+    @property
+    def agents_venv(self) -> Path:
+        return self.checkout / ".venv-agents"
+
     def engine_venv(self, *, gpu: bool) -> Path:
         return self.home / ("engine-gpu" if gpu else "engine-cpu")
 

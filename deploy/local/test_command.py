@@ -18,7 +18,9 @@ from deploy.local.progress import SetupError, Step
 from deploy.local.supervision import supervised
 
 RINGS = ("unit", "property", "contract", "integration", "engine")
-OPENAI_TESTS = "tests/contract/test_openai_python*.py"
+OPENAI_TESTS = "tests/contract/**/test_openai_python*.py"
+FRAMEWORK_TESTS = "tests/contract/agents/frameworks/test_*.py"
+NODE_SUITES = ("tests/contract/node", "tests/contract/agents/node")
 ENGINES_DEADLINE_S = 900.0
 NO_TESTS = 5  # pytest's own status for it
 # Commands that tests start, by ring, and the Debian packages that have them.
@@ -76,6 +78,7 @@ def _test(rings: Sequence[str], places: Places, children: list[Child]) -> int:
         outcomes.append(_run_ring(ring, f"tests/{ring}", places.gateway_venv, places, children))
         if ring == "contract":
             outcomes.append(_run_ring("contract, openai 2", OPENAI_TESTS, places.openai2_venv, places, children))
+            outcomes.append(_run_ring("contract, agents", FRAMEWORK_TESTS, places.agents_venv, places, children))
     announcement.unlink(missing_ok=True)
     return _report(outcomes)
 
@@ -112,9 +115,12 @@ def _prepare(rings: Sequence[str], places: Places) -> None:
     if "contract" in rings:
         with Step("openai 2") as step:
             environments.openai2_environment(places, step)
-        node = places.checkout / "tests" / "contract" / "node"
+        with Step("agent frameworks") as step:
+            environments.agents_environment(places, step)
         with Step("node packages") as step:
-            _run(["npm", "ci", "--no-audit", "--no-fund"], "npm", places, step, directory=node)
+            for suite in NODE_SUITES:
+                install = ["npm", "ci", "--no-audit", "--no-fund"]
+                _run(install, "npm", places, step, directory=places.checkout / suite)
 
 
 def _install_system_tools(rings: Sequence[str], places: Places) -> None:

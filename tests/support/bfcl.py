@@ -64,13 +64,13 @@ def _package() -> Path:
     """The wheel, by the hash in its lock file; only the data in it is read."""
     home = Path(os.environ.get("GEMMA_GATEWAY_HOME") or Path.home() / ".cache" / "gemma-gateway") / "bfcl"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    found = sorted(home.glob("bfcl_eval-*.whl"))
-    if not found:
+    version = _LOCK.read_text().split("bfcl-eval==", 1)[1].split()[0]
+    wheel = home / f"bfcl_eval-{version}-py3-none-any.whl"
+    if not wheel.exists():
         subprocess.run(
             [*command, "--require-hashes", "--requirement", str(_LOCK), "--dest", str(home)], check=True, timeout=300
         )
-        found = sorted(home.glob("bfcl_eval-*.whl"))
-    return found[-1]
+    return wheel
 
 
 def _lines(data: bytes) -> list[dict[str, Json]]:
