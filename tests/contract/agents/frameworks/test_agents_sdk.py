@@ -49,19 +49,17 @@ class Desk:
         )
 
     def _tools(self) -> list[Any]:
-        @function_tool(strict_mode=False)
         def get_weather(city: str, days: int) -> str:
             """The weather of the next days."""
             self.calls.append(("get_weather", {"city": city, "days": days}))
             return RESULTS["get_weather"]
 
-        @function_tool
         def get_time(zone: str) -> str:
             """The time of day."""
             self.calls.append(("get_time", {"zone": zone}))
             return RESULTS["get_time"]
 
-        return [get_weather, get_time]
+        return [function_tool(get_weather, strict_mode=False), function_tool(get_time)]
 
     async def run(self, *, stream: bool) -> RunResult | RunResultStreaming:
         """The loop, to its end."""

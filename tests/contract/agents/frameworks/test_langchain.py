@@ -24,21 +24,19 @@ from tests.support.tool_task import (
 EITHER_WAY = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 
 
-@tool
 def get_weather(city: str, days: int) -> str:
     """The weather of the next days."""
     assert (city, days) == ("Paris", 2)
     return RESULTS["get_weather"]
 
 
-@tool
 def get_time(zone: str) -> str:
     """The time of day."""
     assert zone == "Asia/Tokyo"
     return RESULTS["get_time"]
 
 
-TOOLS = [get_weather, get_time]
+TOOLS = [tool(get_weather), tool(get_time)]
 
 
 @pytest.fixture
