@@ -14,6 +14,7 @@ from gateway.dialects.arguments import quote, read_json
 from gateway.dialects.grammar import Chars, Named, Rule, Text, Times, either, optional, seq
 from gateway.dialects.integer_range import integers_between
 from gateway.dialects.json_values import is_array, is_object, json_type, type_name
+from gateway.dialects.literals import is_bare_key
 from gateway.dialects.marked_render import value_text
 from gateway.dialects.prompted_text import python_value, spaced_json
 
@@ -166,6 +167,8 @@ class _Compiler:
                 raise _NoPromiseError
 
     def _literal(self, value: object) -> Rule:
+        if is_array(value) or is_object(value):  # a reader types what is inside by the neighbouring branches as well
+            raise _NoPromiseError
         raw = read_json(json.dumps(value))
         if raw is None:
             raise _NoPromiseError
@@ -246,7 +249,7 @@ class _Compiler:
         notation = self._syntax.notation
         if notation == "marked" and name.replace("-", "_").replace(".", "_").isidentifier():
             return seq(Text(f"{name}:"), value)
-        if notation in {"python", "line"} and not inner and name.isidentifier():
+        if notation in {"python", "line"} and not inner and is_bare_key(name):
             return seq(Text(f"{name}="), value)
         if notation == "json" or (notation != "marked" and inner):
             return seq(Text(f"{quote(name)}: "), value)

@@ -33,6 +33,14 @@ _SURROGATES: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _CLOSERS: Final = {"[": "]", "(": ")", "{": "}"}
 
 
+def is_bare_key(name: str) -> bool:
+    """Whether a key can stand without quotes in a written call: an identifier of word characters only.
+
+    Python's identifiers have a few more (`A·`), which no reader of calls takes for part of a word.
+    """
+    return name.isidentifier() and _WORD.fullmatch(name) is not None
+
+
 class NotALiteral(Exception):
     """The text is something else at this place."""
 

@@ -13,6 +13,7 @@ from typing import Final, Literal, Protocol
 from gateway.dialects.arguments import Bare, Raw, quote, to_json
 from gateway.dialects.control_tokens import BREAKER
 from gateway.dialects.history import AnsweredCall
+from gateway.dialects.literals import is_bare_key
 from gateway.dialects.schema_view import SchemaView
 from gateway.dialects.tools import DeclaredFunction, NameWriter, identifier, verbatim
 
@@ -168,8 +169,8 @@ class FunctionCallStyle:
 
 def call_text(call: AnsweredCall, write: Callable[[Raw], str]) -> str:
     """`f(a=1, b="x")`; keys that are no identifiers go into a `**{…}` at the end."""
-    written = [f"{key}={write(value)}" for key, value in call.arguments.items() if key.isidentifier()]
-    other: dict[str, Raw] = {key: value for key, value in call.arguments.items() if not key.isidentifier()}
+    written = [f"{key}={write(value)}" for key, value in call.arguments.items() if is_bare_key(key)]
+    other: dict[str, Raw] = {key: value for key, value in call.arguments.items() if not is_bare_key(key)}
     if other:
         written.append(f"**{write(other)}")
     return f"{call.name}({', '.join(written)})"

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gateway.dialects.literals import is_bare_key
 from gateway.values import DialectName
 
 Json = Any
@@ -69,8 +70,8 @@ def _function_call(calls: Sequence[Call]) -> str:
 
 def _call(call: Call, write: Callable[[Json], str]) -> str:
     name, members = call
-    arguments = [f"{key}={write(value)}" for key, value in members.items() if key.isidentifier()]
-    others = {key: value for key, value in members.items() if not key.isidentifier()}
+    arguments = [f"{key}={write(value)}" for key, value in members.items() if is_bare_key(key)]
+    others = {key: value for key, value in members.items() if not is_bare_key(key)}
     if others:
         arguments.append(f"**{write(others)}")
     return f"{name}({', '.join(arguments)})"
