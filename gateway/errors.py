@@ -23,6 +23,7 @@
     │   └── ShuttingDown               (same code: another replica may serve the retry)
     ├── LimitsUnavailable         503  limits_unavailable
     ├── KeysUnavailable           503  keys_unavailable
+    ├── StoreUnavailable          503  store_unavailable
     └── WorkerTimeout             504  worker_timeout
 
 Each leaf knows its status, type and code and whether a retry can mend it; `api/replies.py` is the one place that
@@ -249,6 +250,19 @@ class KeysUnavailable(GatewayError):
 
     def __init__(self) -> None:
         super().__init__("Keys can't be checked at the moment. Please retry.", retry_after_s=1.0)
+
+
+class StoreUnavailable(GatewayError):
+    """The admin API or the usage needs the store, which doesn't answer."""
+
+    status = 503
+    default_code = "store_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The store doesn't answer; a change may have been made all the same. Please look, and retry.",
+            retry_after_s=1.0,
+        )
 
 
 class WorkerTimeout(GatewayError):

@@ -25,6 +25,11 @@ def load_settings(path: Path, environ: Mapping[str, str], variants: Mapping[str,
 
     Raises ConfigurationError with everything that is wrong, unreadable files included.
     """
+    return parse_settings(read_config(path), environ, variants)
+
+
+def read_config(path: Path) -> str:
+    """Return the file's text. Raises ConfigurationError."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
@@ -33,10 +38,9 @@ def load_settings(path: Path, environ: Mapping[str, str], variants: Mapping[str,
     if len(content) > MAX_FILE_BYTES:
         raise ConfigurationError([Problem("", f"{path} is larger than {MAX_FILE_BYTES} bytes")])
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigurationError([Problem("", f"{path} is not UTF-8 at byte {error.start}")]) from None
-    return parse_settings(text, environ, variants)
 
 
 def parse_settings(text: str, environ: Mapping[str, str], variants: Mapping[str, Variant]) -> Settings:
