@@ -57,14 +57,34 @@ def problem_of(reply: bytes, chunks: int) -> str | None:
     """What is wrong with a stream that should have `chunks` text frames, a role and a finish frame, and [DONE]."""
     if not reply.startswith(b"HTTP/1.1 200"):
         return f"answered {reply[:200]!r}"
-    frames = reply.count(b"data: {")
+    body, whole = body_of(reply)
+    frames = body.count(b"data: {")
     if frames != chunks + 2:
         return f"{frames} frames instead of {chunks + 2}"
-    if reply.count(b'"content":" token"') != chunks:
+    if body.count(b'"content":" token"') != chunks:
         return "frames without their text"
-    if b"data: [DONE]\n\n" not in reply or b'"error"' in reply:
+    if not whole or not body.endswith(b"data: [DONE]\n\n") or b'"error"' in body:
         return f"did not end well: {reply[-200:]!r}"
     return None
+
+
+def body_of(reply: bytes) -> tuple[bytes, bool]:
+    """The body of a chunked answer without its transfer coding, and whether its last chunk came.
+
+    Where chunks of the transfer are cut says nothing about events: vllm-router sends an event's end in one of its own.
+    """
+    rest = reply.partition(b"\r\n\r\n")[2]
+    pieces: list[bytes] = []
+    while rest:
+        size, line_end, rest = rest.partition(b"\r\n")
+        if not line_end:
+            break
+        length = int(size, 16)
+        if not length:
+            return b"".join(pieces), rest == b"\r\n"
+        pieces.append(rest[:length])
+        rest = rest[length + 2 :]
+    return b"".join(pieces), False
 
 
 async def _read_one(port: int, request: bytes, delay_s: float, deadline_s: float) -> bytes:

@@ -11,7 +11,7 @@ from tests.bench import compare, process_tree
 from tests.bench.candidates import KEY, MODEL, Running
 from tests.bench.load import measure_unary
 from tests.bench.report import Rounds, as_json, as_table
-from tests.bench.streams import read_streams
+from tests.bench.streams import body_of, read_streams
 from tests.bench.tools import BenchError
 from tests.support.sim_worker import Fault, Script, SimWorker
 
@@ -45,6 +45,14 @@ def test_one_bad_stream_is_a_problem(sim_worker: SimWorker, fault: Fault) -> Non
     found = read(sim_worker)
     assert found["complete"] == STREAMS - 1
     assert found["problem"]
+
+
+def test_a_transfer_is_judged_without_its_coding() -> None:
+    """An event may be cut anywhere, and what lacks its last chunk has not come whole."""
+    reply = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nd\r\ndata: [DONE]\n\r\n1\r\n\n\r\n0\r\n\r\n"
+    assert body_of(reply) == (b"data: [DONE]\n\n", True)
+    for cut in range(reply.index(b"\r\n\r\n") + 4, len(reply)):
+        assert not body_of(reply[:cut])[1]
 
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
