@@ -91,8 +91,12 @@ async def _read_one(port: int, request: bytes, delay_s: float, deadline_s: float
     await asyncio.sleep(delay_s)
     loop = asyncio.get_running_loop()
     finished: asyncio.Future[bytes] = loop.create_future()
-    await loop.create_connection(lambda: StreamReader(request, finished), "127.0.0.1", port)
-    return await asyncio.wait_for(finished, deadline_s)
+    transport, _ = await loop.create_connection(lambda: StreamReader(request, finished), "127.0.0.1", port)
+    try:
+        return await asyncio.wait_for(finished, deadline_s)
+    finally:
+        transport.close()
+        await asyncio.sleep(0)  # lets the loop close the socket, also of the last stream
 
 
 async def read_streams(
