@@ -25,12 +25,12 @@ def fetched_urls(messages: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Return the URLs that the engine would fetch, each with the place it stands at in the worker's messages."""
     found: dict[str, str] = {}
     for message in messages:
-        content = message.get("content")
+        content: str | list[dict[str, Any]] | None = message.get("content")
         if not isinstance(content, list):
             continue
         for part in content:
-            media = part.get("image_url") or part.get("video_url")
-            if isinstance(media, dict) and not media["url"][:5].lower().startswith("data:"):
+            media: dict[str, str] | None = part.get("image_url") or part.get("video_url")
+            if media is not None and not media["url"][:5].lower().startswith("data:"):
                 found.setdefault(media["url"], str(part["type"]))
     return found
 
