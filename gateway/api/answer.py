@@ -23,26 +23,27 @@ class Writer(Protocol):
         """Begin the answer, with further header lines; without a length its body is chunked."""
         ...
 
-    def write(self, body: bytes, *, more: bool) -> None:
-        """Write a piece of the body, the last one with `more` False."""
+    def write(self, body: bytes, *, more: bool) -> bool:
+        """Write a piece of the body, the last one with `more` False; return whether the socket takes more."""
         ...
 
 
 class Answer:
     """Sends one answer. Implements `pipeline.client.Client`."""
 
-    __slots__ = ("_writer", "finished", "request_id", "streaming")
+    streaming = False
+    finished = False
+    """Whether a whole answer has gone out."""
 
     def __init__(self, writer: Writer, request_id: RequestId) -> None:
         self.request_id = request_id
-        self.streaming = False
-        self.finished = False
-        """Whether a whole answer has gone out."""
         self._writer = writer
 
     async def send_json(self, body: bytes, lines: bytes) -> None:
         """Answer 200 with a whole JSON body."""
-        await self._send(200, body, lines)
+        if self._writer.full:
+            await self._writer.drain()
+        self._write(200, body, lines)
 
     def begin_stream(self, lines: bytes) -> None:
         """Answer 200 with the head of an event stream; it goes out with the first chunk."""
@@ -51,8 +52,7 @@ class Answer:
 
     def write_chunk(self, data: bytes) -> bool:
         """Write a piece of the stream; False when the client's socket is full and `drain` must be awaited."""
-        self._writer.write(data, more=True)
-        return not self._writer.full
+        return self._writer.write(data, more=True)
 
     async def drain(self) -> None:
         """Wait until the client takes more."""
@@ -75,12 +75,12 @@ class Answer:
             self._writer.write(error_event(error), more=True)
         else:
             lines = b"".join(b"%s: %s\r\n" % header for header in error_headers(error))
-            await self._send(error.status, error_body(error), lines)
+            if self._writer.full:
+                await self._writer.drain()
+            self._write(error.status, error_body(error), lines)
 
-    async def _send(self, status: int, body: bytes, lines: bytes) -> None:
+    def _write(self, status: int, body: bytes, lines: bytes) -> None:
         writer = self._writer
-        if writer.full:
-            await writer.drain()
         writer.begin(status, b"%sx-request-id: %s\r\n%s" % (JSON_HEAD, self.request_id.encode(), lines), len(body))
         self.finished = True
         writer.write(body, more=False)

@@ -40,27 +40,24 @@ class Connection(Protocol):
 
 
 class Exchange:
-    """Made by the protocol when a head has come. Implements `answer.Writer`."""
+    """Made by the protocol when a head has come. Implements `answer.Writer`.
 
-    __slots__ = (
-        "_chunked",
-        "_connection",
-        "_continued",
-        "_head",
-        "_left_bytes",
-        "_pieces",
-        "begun",
-        "body_complete",
-        "complete",
-        "gone",
-        "headers",
-        "keep_alive",
-        "method",
-        "path",
-        "target",
-        "unread_bytes",
-        "version",
-    )
+    What is not known yet has its value from the class: one is made for every request.
+    """
+
+    body_complete = False
+    """Whether the whole body has come."""
+    unread_bytes = 0
+    begun = False
+    """Whether the answer's head was given."""
+    complete = False
+    """Whether a whole answer was given."""
+    gone = False
+    """Nobody takes the answer: nothing more is written."""
+    _continued = False
+    _head = b""
+    _chunked = False
+    _left_bytes = 0
 
     def __init__(
         self,
@@ -69,10 +66,11 @@ class Exchange:
         path: str,
         target: bytes,
         headers: Headers,
-        *,
         version: str,
         keep_alive: bool,
     ) -> None:
+        self._connection = connection
+        self._pieces: list[bytes] = []
         self.method = method
         self.path = path
         """Without its percent signs."""
@@ -83,21 +81,6 @@ class Exchange:
         self.version = version
         self.keep_alive = keep_alive
         """Whether another request may follow."""
-        self.body_complete = False
-        """Whether the whole body has come."""
-        self.unread_bytes = 0
-        self.begun = False
-        """Whether the answer's head was given."""
-        self.complete = False
-        """Whether a whole answer was given."""
-        self.gone = False
-        """Nobody takes the answer: nothing more is written."""
-        self._connection = connection
-        self._continued = False
-        self._pieces: list[bytes] = []
-        self._head = b""
-        self._chunked = False
-        self._left_bytes = 0
 
     # The request's body
 
@@ -160,10 +143,13 @@ class Exchange:
             self._left_bytes = length
             self._head = b"%scontent-length: %d\r\n%s%s\r\n" % (STATUS_LINES[status], length, close, lines)
 
-    def write(self, body: bytes, *, more: bool) -> None:
-        """Write a piece of the body, the last one with `more` False. Nothing is written to a client that is gone."""
+    def write(self, body: bytes, *, more: bool) -> bool:
+        """Write a piece of the body, the last one with `more` False; return whether the socket takes more.
+
+        Nothing is written to a client that is gone.
+        """
         if self.gone:
-            return
+            return True
         if self.complete:
             raise RuntimeError("a part of an answer came after its end")
         head, self._head = self._head, b""
@@ -184,3 +170,4 @@ class Exchange:
             if not self.keep_alive:
                 connection.transport.close()
             connection.answered()
+        return not connection.full

@@ -12,7 +12,7 @@ from typing import Protocol
 from gateway.api.answer import Answer
 from gateway.api.body import read_body
 from gateway.api.exchange import ClientGoneError, Exchange
-from gateway.api.request_ids import new_request_id, request_id_of
+from gateway.api.request_ids import draw_request_id, request_id_of
 from gateway.auth.keys import extract_key
 from gateway.errors import GatewayError, InternalError, InvalidApiKey, InvalidRequest, MethodNotAllowed, ShuttingDown
 from gateway.observability.record import RequestRecord
@@ -51,7 +51,7 @@ class InferenceEndpoint:
 
     async def __call__(self, exchange: Exchange) -> None:
         """Serve one request."""
-        own_id = new_request_id()
+        own_id = draw_request_id(self._services.rng)
         record = RequestRecord(request_id_of(exchange.headers) or own_id, self._name, self._services.clock())
         answer = Answer(exchange, record.request_id)
         self._observer.begin()

@@ -233,8 +233,8 @@ class GatewayProtocol(asyncio.Protocol):
             self._known_targets.get(url) or _path_of(url),
             url,
             headers,
-            version=version,
-            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            version,
+            version != "1.0" and parser.should_keep_alive(),
         )
         self._discarded_bytes = 0
         self._waiting.append(exchange)

@@ -63,14 +63,11 @@ class WorkerCall(Struct, frozen=True):
     """The field that holds the endpoint's prompt, for errors."""
 
 
-class Dispatched:
+class Dispatched(Struct, eq=False):
     """A worker's answer that has begun with status 200. `close` ends it on every path, and aborts it when early."""
 
-    __slots__ = ("reply", "worker")
-
-    def __init__(self, worker: Worker, reply: WorkerReply) -> None:
-        self.worker = worker
-        self.reply = reply
+    worker: Worker
+    reply: WorkerReply
 
     def close(self) -> None:
         """Give the connection back or abort the request; free its place in the worker's load."""

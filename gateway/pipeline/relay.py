@@ -78,10 +78,11 @@ class StreamRelay:
             and self._splitter.empty
             and data.endswith(b"}\n\n")
             and data.startswith(b"data: {")
-            and b'"usage"' not in data
-            and b'"error"' not in data
-            and b"[DONE]" not in data
-            and b"\r" not in data
+            # `find`, because `in` first tries the needle as a number: five times the cost
+            and data.find(b'"usage"') < 0
+            and data.find(b'"error"') < 0
+            and data.find(b"[DONE]") < 0
+            and data.find(b"\r") < 0
         ):
             frames = data.count(b"\n\n")
             if self._editor is None or (frames == 1 and self._editor.passes(data)):

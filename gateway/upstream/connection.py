@@ -255,9 +255,12 @@ class WorkerConnection(asyncio.Protocol):
 
     def _feed_sink(self, sink: Sink) -> None:
         """Pass on what has come; wake the task that waits in `forward` at the end, or when the sink is full."""
-        if self._chunks:
+        chunks = self._chunks
+        if chunks:
             self._last_data_at = self._loop.time()
-            if not sink(self._take()):
+            self._chunks = []
+            self._buffered_bytes = 0
+            if not sink(chunks[0] if len(chunks) == 1 else b"".join(chunks)):
                 self._sink = None
                 self._sink_full = True
         if self._sink_full or self.complete:

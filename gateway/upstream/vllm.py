@@ -9,6 +9,8 @@ import asyncio
 from types import TracebackType
 from typing import Protocol, Self
 
+from msgspec import Struct
+
 from gateway.upstream.connection import Sink, WorkerConnection
 from gateway.upstream.failures import ConnectionLost, ProtocolViolation
 from gateway.upstream.pool import ConnectionPool, Origin
@@ -18,18 +20,15 @@ MAX_REPLY_BYTES = 64 * 1024 * 1024
 """A whole answer that is read into memory; 16 sequences of 128K tokens stay well below."""
 
 
-class WorkerReply:
+class WorkerReply(Struct, eq=False):
     """A worker's answer: status and headers are in, the body is read by chunk.
 
     Use it as a context manager: leaving it early closes the connection, which aborts the request at the worker.
     """
 
-    __slots__ = ("_connection", "_pool", "status")
-
-    def __init__(self, connection: WorkerConnection, pool: ConnectionPool) -> None:
-        self.status = connection.status
-        self._connection = connection
-        self._pool = pool
+    status: int
+    _connection: WorkerConnection
+    _pool: ConnectionPool
 
     async def next_chunk(self, silence_s: float | None = None) -> bytes | None:
         """Return body bytes, b"" at the end, None after `silence_s` of silence. Raises an `UpstreamFailure`."""
@@ -135,7 +134,7 @@ class WorkerClient:
                 connection.abort()
                 raise
             else:
-                return WorkerReply(connection, self._pool)
+                return WorkerReply(connection.status, connection, self._pool)
 
     def close(self) -> None:
         """Close idle connections; exchanges under way keep theirs."""

@@ -1,10 +1,10 @@
-"""How many instructions one request costs in the gateway's process: the same on a busy machine as on an idle one.
+"""How many instructions one request, or one chunk of a stream, costs: the same on a busy machine as on an idle one.
 
 The gateway's own protocol, endpoints and worker client run on transports that are not sockets: a request goes in as the
 bytes of one read, the worker's answer too. valgrind counts the instructions of two runs of different length; their
 difference by the number of requests leaves out the start. What the kernel does is not counted.
 
-`--breakdown` shows instead how many Python calls a request makes, and in which module, from the profiler.
+`--breakdown` shows instead how many Python calls it makes, and in which module, from the profiler.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from unittest import mock
 
@@ -33,6 +33,7 @@ from gateway.config.load import load_settings
 from gateway.routing.catalog import VARIANTS
 from gateway.upstream.connection import WorkerConnection
 from gateway.upstream.pool import ConnectionPool
+from gateway.values import WorkerFacts
 from tests.bench.tools import BenchError, system_tool
 
 MODEL = "google/gemma-3-270m"
@@ -103,31 +104,51 @@ def _message(first: bytes, body: dict[str, object], *headers: bytes) -> bytes:
     return b"\r\n".join((*lines, b"", data))
 
 
-REQUEST = _message(
-    b"POST /v1/chat/completions HTTP/1.1",
-    {"model": MODEL, "messages": [{"role": "user", "content": _QUESTION}], "temperature": 0.7, "max_tokens": 64},
-    b"Host: 127.0.0.1:8080",
-    b"Authorization: Bearer " + KEY.encode(),
-)
-ANSWER = _message(b"HTTP/1.1 200 OK", _ANSWER, b"date: Tue, 24 Nov 2026 05:20:15 GMT", b"server: uvicorn")
+def _request(**fields: object) -> bytes:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": _QUESTION}], "temperature": 0.7, "max_tokens": 64}
+    host, key = b"Host: 127.0.0.1:8080", b"Authorization: Bearer " + KEY.encode()
+    return _message(b"POST /v1/chat/completions HTTP/1.1", {**body, **fields}, host, key)
 
 
-async def connect(pool: ConnectionPool, *, deadline: float) -> WorkerConnection:
-    """A connection that gets `ANSWER` to whatever is sent."""
+def unary_answer() -> list[bytes]:
+    return [_message(b"HTTP/1.1 200 OK", _ANSWER, b"date: Tue, 24 Nov 2026 05:20:15 GMT", b"server: uvicorn")]
+
+
+def streamed_answer(chunks: int) -> list[bytes]:
+    """A stream of text chunks as vLLM sends them, each in a read of its own."""
+    common = {"id": _ANSWER["id"], "object": "chat.completion.chunk", "created": 1795496669, "model": MODEL}
+    choice = {"index": 0, "delta": {"content": " token"}, "logprobs": None, "finish_reason": None, "token_ids": None}
+    text = json.dumps({**common, "choices": [choice]})
+    usage = json.dumps({**common, "choices": [], "usage": _ANSWER["usage"]})
+    frames = [f"data: {data}\n\n".encode() for data in (*[text] * chunks, usage, "[DONE]")]
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    return [head, *(b"%x\r\n%s\r\n" % (len(frame), frame) for frame in frames), b"0\r\n\r\n"]
+
+
+async def connect(pool: ConnectionPool, reads: Sequence[bytes], *, deadline: float) -> WorkerConnection:
+    """A connection that answers whatever is sent by these reads."""
     del pool, deadline
     loop = asyncio.get_running_loop()
     connection = WorkerConnection(loop)
-    connection.connection_made(Wire(lambda _: loop.call_soon(connection.data_received, ANSWER)))
+
+    def play(number: int) -> None:
+        connection.data_received(reads[number])
+        if number + 1 < len(reads):
+            loop.call_soon(play, number + 1)
+
+    connection.connection_made(Wire(lambda _: loop.call_soon(play, 0)))
     return connection
 
 
-async def serve_requests(count: int) -> None:
-    """Serves requests one after the other on one connection. Raises BenchError at a wrong answer."""
+async def serve_requests(request: bytes, count: int, end: bytes) -> None:
+    """Serves a request `count` times on one connection; answers end in `end`. Raises BenchError at a wrong answer."""
     loop = asyncio.get_running_loop()
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(_CONFIG)
         file.flush()
         app = build_app(load_settings(Path(file.name), {}, VARIANTS), loop)
+    for model, worker in app.fleet.workers():
+        worker.mark_up(WorkerFacts(model.context_length, (1, 106), parses_calls=False))
     config = uvicorn.Config(
         app.rest, ws="none", interface="asgi3", log_config=None, lifespan="off", proxy_headers=False
     )
@@ -135,38 +156,44 @@ async def serve_requests(count: int) -> None:
     finished: asyncio.Future[None] = loop.create_future()
     answers = 0
 
-    def answered(data: bytes) -> None:
+    def written(data: bytes) -> None:
         nonlocal answers
-        answers += 1
-        if not data.startswith(b"HTTP/1.1 200") or b"Copenhagen" not in data:
+        if not data.startswith(b"HTTP/1.1 200 ") and data.find(b"\r\ndata: ") < 0:
             finished.set_exception(BenchError(f"answered {data[:300]!r}"))
-        elif answers == count:
-            finished.set_result(None)
-        else:
-            loop.call_soon(protocol.data_received, REQUEST)
+        elif data.endswith(end):
+            answers += 1
+            if answers == count:
+                finished.set_result(None)
+            else:
+                loop.call_soon(protocol.data_received, request)
 
     protocol = GatewayProtocol(
         config, ServerState(), {}, loop, write_timeout_s=60, endpoints=app.endpoints, observer=app.observer
     )
-    protocol.connection_made(Wire(answered))
-    protocol.data_received(REQUEST)
+    protocol.connection_made(Wire(written))
+    protocol.data_received(request)
     await finished
 
 
-def run(count: int) -> None:
+def run(count: int, *, stream: bool = False) -> None:
+    """Serves `count` requests, or one stream of so many chunks."""
+    reads = streamed_answer(count) if stream else unary_answer()
+    serving = (
+        serve_requests(_request(stream=True), 1, b"0\r\n\r\n") if stream else serve_requests(_request(), count, b"}")
+    )
     with (
         Path(os.devnull).open("w") as nowhere,
         contextlib.redirect_stderr(nowhere),  # for the request log
-        mock.patch.object(ConnectionPool, "connect", connect),
+        mock.patch.object(ConnectionPool, "connect", functools.partialmethod(connect, reads)),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(serve_requests(count))
+        runner.run(serving)
 
 
-def instructions_of(count: int) -> int:
-    """Instructions of a whole process that serves `count` requests."""
+def instructions_of(count: int, *options: str) -> int:
+    """Instructions of a whole process that serves `count` requests, or chunks."""
     tool = [system_tool("valgrind", "valgrind"), "--tool=callgrind", f"--callgrind-out-file={os.devnull}"]
-    command = [*tool, sys.executable, "-m", "tests.bench.instructions", "--serve", str(count)]
+    command = [*tool, sys.executable, "-m", "tests.bench.instructions", "--serve", str(count), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     found = re.search(r"Collected : (\d+)", done.stderr)
     if done.returncode or found is None:
@@ -174,10 +201,10 @@ def instructions_of(count: int) -> int:
     return int(found[1])
 
 
-def breakdown(count: int) -> str:
+def breakdown(count: int, *, stream: bool) -> str:
     """Calls and shares of the profiled time per module, most calls first."""
     profile = cProfile.Profile()
-    profile.runcall(functools.partial(run, count))
+    profile.runcall(functools.partial(run, count, stream=stream))
     calls: dict[str, int] = {}
     seconds: dict[str, float] = {}
     stats: dict[tuple[str, int, str], tuple[int, int, float, float, object]] = pstats.Stats(profile).stats  # type: ignore[attr-defined]  # its only table
@@ -188,22 +215,24 @@ def breakdown(count: int) -> str:
     rows = sorted(((calls[module] / count, module) for module in calls), reverse=True)
     total_s = sum(seconds.values())
     lines = [f"{made:7.1f}  {seconds[module] / total_s:5.1%}  {module}" for made, module in rows if made >= 0.5]
-    return "\n".join([f"{sum(made for made, _ in rows):7.1f}  calls per request", *lines])
+    return "\n".join([f"{sum(made for made, _ in rows):7.1f}  calls", *lines])
 
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.instructions", description=__doc__)
-    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--count", type=int, default=1000, help="requests or chunks to count over (default 1000)")
     parser.add_argument("--breakdown", action="store_true", help="Python calls per module instead")
-    parser.add_argument("--serve", type=int, metavar="N", help="only serve N requests, to run under a tool of yours")
+    parser.add_argument("--stream", action="store_true", help="count per chunk of one stream, not per request")
+    parser.add_argument("--serve", type=int, metavar="N", help="only serve N, to run under a tool of yours")
     args = parser.parse_args(argv)
     if args.serve:
-        run(args.serve)
+        run(args.serve, stream=args.stream)
     elif args.breakdown:
-        print(breakdown(args.requests))
+        print(breakdown(args.count, stream=args.stream))
     else:
-        count = instructions_of(_WARM_UP + args.requests) - instructions_of(_WARM_UP)
-        print(f"{count / args.requests:,.0f} instructions per request")
+        options = ("--stream",) if args.stream else ()
+        used = instructions_of(_WARM_UP + args.count, *options) - instructions_of(_WARM_UP, *options)
+        print(f"{used / args.count:,.0f} instructions per {'chunk' if args.stream else 'request'}")
     return 0
 
 

@@ -145,7 +145,7 @@ class ScriptedConnection:
 
     def __init__(self, pieces: tuple[bytes | str, ...], headers: tuple[tuple[bytes, bytes], ...]) -> None:
         self._left = list(pieces)
-        self.exchange = Exchange(self, b"POST", "/", b"/", list(headers), version="1.1", keep_alive=True)
+        self.exchange = Exchange(self, b"POST", "/", b"/", list(headers), "1.1", keep_alive=True)
 
     def want_body(self) -> asyncio.Future[None]:
         """Let the next piece come."""
