@@ -27,6 +27,7 @@ from gateway.api.status import StatusEndpoints
 from gateway.auth.keys import KeyRing
 from gateway.config.model import Settings
 from gateway.dialects.control_tokens import MarkerGuard
+from gateway.dialects.marked_syntax import call_markers
 from gateway.dialects.stops import stop_markers
 from gateway.errors import GatewayError
 from gateway.observability.logs import RequestLog, configure_logging
@@ -39,7 +40,7 @@ from gateway.pipeline.services import Services
 from gateway.ratelimit.limiter import Limiter
 from gateway.ratelimit.memory_store import MemoryStore
 from gateway.ratelimit.policy import LimitBook
-from gateway.routing.fleet import Worker, build_fleet
+from gateway.routing.fleet import Fleet, Worker, build_fleet
 from gateway.routing.health import HealthMonitor
 from gateway.upstream.vllm import WorkerClient
 from gateway.values import RequestId
@@ -85,6 +86,7 @@ class Application:
     rest: Starlette
     """All other paths, and the lifespan."""
     observer: RequestObserver
+    fleet: Fleet
 
 
 def build_app(settings: Settings, loop: asyncio.AbstractEventLoop) -> Application:
@@ -115,7 +117,7 @@ def build_app(settings: Settings, loop: asyncio.AbstractEventLoop) -> Applicatio
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
         try:
-            async with limiter, HealthMonitor(fleet, stop_markers, rng=rng):
+            async with limiter, HealthMonitor(fleet, stop_markers, call_markers, rng=rng):
                 yield
         finally:
             for client in clients.values():
@@ -129,7 +131,7 @@ def build_app(settings: Settings, loop: asyncio.AbstractEventLoop) -> Applicatio
     }
     status = StatusEndpoints(fleet, metrics.render)
     rest = build_starlette(ModelsEndpoint(services), status, lifespan, observer)
-    return Application(MappingProxyType(endpoints), rest, observer)
+    return Application(MappingProxyType(endpoints), rest, observer, fleet)
 
 
 def _microseconds() -> int:

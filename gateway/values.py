@@ -5,7 +5,7 @@ Python.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NewType
 
 from msgspec import Struct
@@ -97,5 +97,7 @@ class WorkerFacts:
     """vLLM's `max_model_len` for the served model."""
     stop_token_ids: tuple[int, ...]
     """The variant's end-of-turn markers, resolved with the worker's own tokenizer."""
+    marker_ids: Mapping[str, int] = field(default_factory=dict[str, int])
+    """The markers of the variant's calls and thoughts, resolved as well; one that isn't one token is left out."""
     parses_calls: bool | None = None
     """It was started with a tool parser, which takes calls out of the text and loses them; None: not known yet."""

@@ -1,8 +1,9 @@
 """A tool's schema → a grammar of the arguments that fit it, in the dialect's own syntax.
 
 The engine's own JSON-schema mode leaves white space free, and a weak model loops on it: 0 of 6 objects complete, where
-a grammar without free white space, with bounded strings and numbers of at most 15 digits, gave 10 of 10 (vLLM 0.32,
-Gemma 3 270M). Whatever the grammar accepts, the schema accepts; what can't be promised is no grammar: `None`.
+a grammar without free white space and with numbers of at most 15 digits gave 10 of 10 (vLLM 0.32, Gemma 3 270M).
+Whatever a promised grammar accepts, the schema accepts. Where a schema says what no grammar can keep (a pattern, unique
+items), there is one of the rest: its arguments have to be judged when they have come.
 """
 
 import json
@@ -11,28 +12,32 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from gateway.dialects.arguments import quote, read_json
-from gateway.dialects.grammar import Chars, Named, Rule, Text, Times, either, optional, seq
-from gateway.dialects.integer_range import integers_between
+from gateway.dialects.grammar import Chars, Marker, Named, Rule, Text, Times, either, optional, seq, text_without
 from gateway.dialects.json_values import is_array, is_object, json_type, type_name
 from gateway.dialects.literals import is_bare_key
 from gateway.dialects.marked_render import value_text
+from gateway.dialects.number_range import integers_between, numbers_between
 from gateway.dialects.prompted_text import python_value, spaced_json
 
 MAX_STRING_CHARS: Final = 2048
-_MAX_ITEMS: Final = 64
+"""The longest `maxLength` that is written as a grammar."""
+_MAX_ITEMS: Final = 1024
 _MAX_NODES: Final = 2000
 _MAX_DEPTH: Final = 12
 _DIGITS: Final = 15
 _UNPROMISED: Final = frozenset(
     {
         "$dynamicRef",
+        "$recursiveRef",
         "allOf",
         "contains",
+        "dependencies",
         "dependentRequired",
         "dependentSchemas",
         "else",
-        "format",
         "if",
+        "maxProperties",
+        "minProperties",
         "multipleOf",
         "not",
         "oneOf",
@@ -46,6 +51,10 @@ _UNPROMISED: Final = frozenset(
     }
 )
 """Keywords that a grammar of this kind can't keep."""
+_NOTES: Final = frozenset(
+    {"$comment", "$defs", "default", "definitions", "deprecated", "description", "examples", "title", "nullable"}
+)
+"""Keywords that say nothing about validity."""
 _BOUNDS: Final = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength"})
 _JSON_CHARACTER: Final = either([Chars(r'[^"\\\x00-\x1f\x7f]', 1, 1), seq(Text("\\"), Chars(r'["\\nt]', 1, 1))])
 _MARKED_CHARACTER: Final = either([Chars(r"[^<\x0a]", 1, 1), Text("\n")])
@@ -68,6 +77,8 @@ class CallSyntax:
     notation: Notation
     quote: str = '"'
     """Stands around strings."""
+    markers: tuple[str, ...] = ()
+    """What a marked string must not hold."""
 
     @property
     def comma(self) -> str:
@@ -75,32 +86,46 @@ class CallSyntax:
         return "," if self.notation == "marked" else ", "
 
 
+@dataclass(frozen=True, slots=True)
+class ArgumentsRule:
+    """The members of a call's arguments, without the brackets around them."""
+
+    rule: Rule
+    promised: bool
+    """Whatever it accepts, the schema accepts."""
+
+
 class _NoPromiseError(Exception):
     """The schema says something that the grammar can't keep."""
 
 
-def arguments_rule(schema: Mapping[str, Any], syntax: CallSyntax, prefix: str = "member") -> Rule | None:
-    """The members of the arguments, without the brackets around them; None if the schema can't be promised.
+def arguments_rule(schema: Mapping[str, Any], syntax: CallSyntax, prefix: str = "member") -> ArgumentsRule | None:
+    """A grammar of the arguments, promised where it can be; None where not even their shape can be told.
 
     `prefix` begins the names of its rules: those of two schemas in one grammar must differ.
     """
-    compiler = _Compiler(schema, syntax, prefix)
-    try:
-        if not schema:
-            return Text("")
-        node = compiler.resolved(schema)
-        if node.get("type", "object") != "object":
-            return None
-        return compiler.members(node, 0)
-    except _NoPromiseError:
-        return None
+    for promised in (True, False):
+        compiler = _Compiler(schema, syntax, prefix, exact=promised)
+        try:
+            if not schema:
+                return ArgumentsRule(Text(""), promised=True)
+            node = compiler.resolved(schema)
+            if node.get("type", "object") != "object":
+                return None
+            return ArgumentsRule(compiler.members(node, 0), promised)
+        except _NoPromiseError:
+            continue
+    return None
 
 
 class _Compiler:
-    def __init__(self, root: Mapping[str, Any], syntax: CallSyntax, prefix: str) -> None:
+    def __init__(self, root: Mapping[str, Any], syntax: CallSyntax, prefix: str, *, exact: bool) -> None:
+        """`exact`: raises for what no grammar can keep; else that is left out."""
         self._root = root
         self._syntax = syntax
         self._prefix = prefix
+        self._exact = exact
+        self._quote = Marker(syntax.quote) if syntax.notation == "marked" else Text(syntax.quote)
         self._nodes = 0
         self._members = 0
 
@@ -112,21 +137,23 @@ class _Compiler:
                 return {}
             if not is_object(schema) or self._nodes > _MAX_NODES:
                 raise _NoPromiseError
-            if not _UNPROMISED.isdisjoint(schema):
+            reference, parts = schema.get("$ref"), schema.get("allOf")
+            plain = schema.keys() - _NOTES
+            if isinstance(reference, str) and (plain == {"$ref"} or not self._exact):
+                schema = self._referenced(reference)
+            elif is_array(parts) and len(parts) == 1 and plain == {"allOf"}:
+                schema = parts[0]
+            elif reference is not None or (self._exact and not _UNPROMISED.isdisjoint(schema)):
                 raise _NoPromiseError
-            reference = schema.get("$ref")
-            if reference is None:
+            else:
                 return schema
-            if len(schema.keys() - {"$ref", "description", "title", "$defs", "definitions"}) or not isinstance(
-                reference, str
-            ):
-                raise _NoPromiseError
-            schema = self._referenced(reference)
         raise _NoPromiseError
 
     def _referenced(self, reference: str) -> object:
         node: object = self._root
-        for step in reference.removeprefix("#").split("/")[1:]:
+        if not (reference == "#" or reference.startswith("#/")) or "%" in reference:
+            raise _NoPromiseError
+        for step in reference.split("/")[1:]:
             node = node.get(step.replace("~1", "/").replace("~0", "~")) if is_object(node) else None
         return node
 
@@ -137,17 +164,22 @@ class _Compiler:
         node = self.resolved(schema)
         if "const" in node or "enum" in node:
             return self._enum(node)
-        union = node.get("anyOf")
+        union = node.get("anyOf") or (None if self._exact else node.get("oneOf"))
         if is_array(union):
-            if node.keys() - {"anyOf", "description", "title", "default", "examples"}:
+            if self._exact and node.keys() - _NOTES - {"anyOf"}:
                 raise _NoPromiseError
             return either([self.value(branch, depth + 1) for branch in union])
         declared = node.get("type")
         names: Sequence[object] = declared if is_array(declared) else [declared]
-        types = [json_type(name) for name in names] if declared is not None else ["string", "number", "boolean", "null"]
-        if node.get("nullable") is True:
-            types.append("null")
+        types = [json_type(name) for name in names] if declared is not None else self._undeclared(node)
         return either([self._typed(kind, node, depth) for kind in types])
+
+    @staticmethod
+    def _undeclared(node: Mapping[str, Any]) -> list[str | None]:
+        """What is written where the schema names no type."""
+        if "properties" in node:
+            return ["object"]
+        return ["array"] if "items" in node or "prefixItems" in node else ["string", "number", "boolean", "null"]
 
     def _typed(self, kind: str | None, node: Mapping[str, Any], depth: int) -> Rule:
         match kind:
@@ -162,7 +194,7 @@ class _Compiler:
             case "array":
                 return self._array(node, depth)
             case "object":
-                return seq(Text("{"), self.members(node, depth, inner=True), Text("}"))
+                return self._object(node, depth)
             case _:
                 raise _NoPromiseError
 
@@ -172,16 +204,18 @@ class _Compiler:
         raw = read_json(json.dumps(value))
         if raw is None:
             raise _NoPromiseError
-        if self._syntax.notation == "marked":
-            text = value_text(raw, self._syntax.quote)
-            if "<" in text.replace(self._syntax.quote, ""):
+        if isinstance(raw, str) and self._syntax.notation == "marked":
+            if "<" in raw:
                 raise _NoPromiseError
-            return Text(text)
+            return seq(self._quote, Text(raw), self._quote)
+        if self._syntax.notation == "marked":
+            return Text(value_text(raw, self._syntax.quote))
         return Text(python_value(raw) if self._syntax.notation == "python" else spaced_json(raw))
 
     def _enum(self, node: Mapping[str, Any]) -> Rule:
         values = [node["const"]] if "const" in node else node["enum"]
-        if not is_array(values) or not _BOUNDS.isdisjoint(node):
+        bounded = not _BOUNDS.isdisjoint(node) or "anyOf" in node or ("const" in node and "enum" in node)
+        if not is_array(values) or (bounded and self._exact):
             raise _NoPromiseError
         declared = node.get("type")
         if declared is not None:
@@ -193,37 +227,63 @@ class _Compiler:
         return either([self._literal(value) for value in values])
 
     def _string(self, node: Mapping[str, Any]) -> Rule:
-        least, most = _bounds(node, "minLength", "maxLength", MAX_STRING_CHARS)
-        character = _MARKED_CHARACTER if self._syntax.notation == "marked" else _JSON_CHARACTER
-        return seq(Text(self._syntax.quote), Times(character, least, most), Text(self._syntax.quote))
+        marked = self._syntax.notation == "marked"
+        least, most = self._bounds(node, "minLength", "maxLength", MAX_STRING_CHARS)
+        if most is None and marked:
+            text = text_without(self._syntax.markers, least=least)
+        else:
+            text = Times(_MARKED_CHARACTER if marked else _JSON_CHARACTER, least, most)
+        return seq(self._quote, text, self._quote)
 
     def _number(self, kind: str, node: Mapping[str, Any]) -> Rule:
         limits = [node.get(key) for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")]
         if all(limit is None for limit in limits):
             return _INTEGER if kind == "integer" else _NUMBER
-        rule = integers_between(*limits, digits=_DIGITS)
+        if not all(limit is None or (isinstance(limit, (int, float)) and abs(limit) < 10**_DIGITS) for limit in limits):
+            raise _NoPromiseError
+        between = integers_between if kind == "integer" else numbers_between
+        rule = between(*limits, digits=_DIGITS)
         if rule is None:
             raise _NoPromiseError
         return rule
 
     def _array(self, node: Mapping[str, Any], depth: int) -> Rule:
-        if "prefixItems" in node:
+        comma = Text(self._syntax.comma)
+        first = node.get("prefixItems", [])
+        if not is_array(first):
             raise _NoPromiseError
-        least, most = _bounds(node, "minItems", "maxItems", _MAX_ITEMS)
-        if most == 0:
+        least, most = self._bounds(node, "minItems", "maxItems", _MAX_ITEMS)
+        if first:
+            if self._exact and not least <= len(first) <= (len(first) if most is None else most):
+                raise _NoPromiseError
+            items = [self.value(item, depth + 1) for item in first]
+            return seq(Text("["), items[0], *(seq(comma, item) for item in items[1:]), Text("]"))
+        if most == 0 or node.get("items") is False:
+            if least:
+                raise _NoPromiseError
             return Text("[]")
         item = self.value(node.get("items", True), depth + 1)
-        more = Times(seq(Text(self._syntax.comma), item), max(least - 1, 0), most - 1)
-        items = seq(item, more) if most > 1 else item
-        return seq(Text("["), items if least else optional(items), Text("]"))
+        more = Times(seq(comma, item), max(least - 1, 0), None if most is None else most - 1)
+        items_rule = item if most == 1 else seq(item, more)
+        return seq(Text("["), items_rule if least else optional(items_rule), Text("]"))
+
+    def _object(self, node: Mapping[str, Any], depth: int) -> Rule:
+        """An object inside the arguments; without properties of its own it is a map with any keys."""
+        extra = node.get("additionalProperties", True)
+        if node.get("properties") or node.get("required") or extra is False:
+            return seq(Text("{"), self.members(node, depth, inner=True), Text("}"))
+        name = Chars("[a-zA-Z_]", 1, 1), Chars("[a-zA-Z0-9_]", 0, None)
+        key = seq(*name, Text(":")) if self._syntax.notation == "marked" else seq(Text('"'), *name, Text('": '))
+        member = seq(key, self.value(extra, depth + 1))
+        return seq(Text("{"), optional(seq(member, Times(seq(Text(self._syntax.comma), member), 0, None))), Text("}"))
 
     def members(self, node: Mapping[str, Any], depth: int, *, inner: bool = False) -> Rule:
         """The members of an object in the order of the schema, required ones always, others or not."""
         properties = node.get("properties", {})
         required = node.get("required", [])
-        if not is_object(properties) or not is_array(required) or not set(required) <= properties.keys():
+        if not is_object(properties) or not is_array(required):
             raise _NoPromiseError
-        if "minProperties" in node or "maxProperties" in node:
+        if not all(isinstance(name, str) and name in properties for name in required):
             raise _NoPromiseError
         names = sorted(properties, key=str.lower) if self._syntax.notation == "marked" else list(properties)
         written = [self._member(name, properties[name], depth, inner=inner) for name in names]
@@ -255,9 +315,17 @@ class _Compiler:
             return seq(Text(f"{quote(name)}: "), value)
         raise _NoPromiseError
 
-
-def _bounds(node: Mapping[str, Any], low: str, high: str, cap: int) -> tuple[int, int]:
-    least, most = node.get(low, 0), node.get(high, cap)
-    if not isinstance(least, int) or not isinstance(most, int) or not 0 <= least <= min(most, cap):
-        raise _NoPromiseError
-    return least, min(most, cap)
+    def _bounds(self, node: Mapping[str, Any], low: str, high: str, cap: int) -> tuple[int, int | None]:
+        """The least and the most; None: without end."""
+        least, most = node.get(low, 0), node.get(high)
+        if not isinstance(least, int) or least < 0 or least > cap:
+            raise _NoPromiseError
+        if most is None:
+            return least, None
+        if not isinstance(most, int) or most < least:
+            raise _NoPromiseError
+        if most > cap:
+            if self._exact:
+                raise _NoPromiseError
+            return least, None
+        return least, most

@@ -8,6 +8,7 @@ from msgspec import Struct
 from gateway.dialects.arguments import to_json
 from gateway.dialects.control_tokens import MarkerGuard
 from gateway.dialects.conversation import WireMessage
+from gateway.dialects.enforcement import Enforcement, WorkerFields
 from gateway.dialects.events import ReplyParser
 from gateway.dialects.history import AnsweredCall
 from gateway.dialects.reply import ReplyRules
@@ -27,8 +28,12 @@ class Prepared(Struct, frozen=True):
     endpoint: Literal["chat", "completions"] = "chat"
     withheld: frozenset[str] = frozenset()
     """Forwarded fields that the worker must not get: the parser applies them."""
+    for_worker: WorkerFields | None = None
+    """More of the body, by what the worker told of its markers' ids."""
     must_call: bool = False
     """A reply without a call is a failure, not an answer."""
+    judged: bool = False
+    """A reply may turn out to be a failure: it is asked for once more."""
     legacy: bool = False
     """The client speaks of `functions`: render the call as `function_call`."""
 
@@ -48,7 +53,13 @@ class Dialect(Protocol):
 
 
 def reply_rules(
-    request: ChatRequest, plan: ToolPlan, new_id: Callable[[], str], *, restore: Family | None, own_stop: bool
+    request: ChatRequest,
+    plan: ToolPlan,
+    new_id: Callable[[], str],
+    *,
+    restore: Family | None,
+    own_stop: bool,
+    enforcement: Enforcement | None = None,
 ) -> ReplyRules:
     """What the request asks of its reply. `own_stop`: stop strings are ours to apply, not the worker's."""
     stop = request.stop if own_stop else None
@@ -60,6 +71,8 @@ def reply_rules(
         drop_reasoning=request.include_reasoning is False,
         stop=(stop,) if isinstance(stop, str) else tuple(stop or ()),
         restore=restore,
+        checks=enforcement.checks if enforcement else {},
+        promised=enforcement.promised if enforcement else frozenset(),
     )
 
 

@@ -37,6 +37,14 @@ class ArgumentsDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class Unfit:
+    """A call whose arguments break the tool's schema, where they must not: the reply is a failure."""
+
+    name: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class Enough:
     """Nothing more is wanted of the worker: abort it, then `finish(reason)`."""
 
@@ -50,7 +58,7 @@ class Finish:
     reason: str
 
 
-Event = ContentDelta | ReasoningDelta | CallStart | ArgumentsDelta | Enough | Finish
+Event = ContentDelta | ReasoningDelta | CallStart | ArgumentsDelta | Unfit | Enough | Finish
 
 
 class ReplyParser(Protocol):

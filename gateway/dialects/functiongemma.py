@@ -12,7 +12,8 @@ from gateway.dialects.constraints import CallSyntax
 from gateway.dialects.control_tokens import MarkerGuard
 from gateway.dialects.conversation import Turn, Turns, WireMessage, collect_turns, normalise
 from gateway.dialects.dialect import FORMATS, Prepared, reply_rules
-from gateway.dialects.forced_calls import forced_grammar
+from gateway.dialects.enforcement import CallForm, enforce
+from gateway.dialects.grammar import Marker, Text, seq
 from gateway.dialects.history import AnsweredCall
 from gateway.dialects.json_values import is_array, is_object
 from gateway.dialects.marked_parser import MarkedParser
@@ -30,7 +31,6 @@ _TRIGGER: Final = "You are a model that can do function calling with the followi
 _WITHHELD: Final = frozenset({"stop", "logprobs", "top_logprobs"})
 """`/v1/completions` has other log probabilities; stop strings count in content only."""
 _OPEN, _END, _ESCAPE = FUNCTIONGEMMA.openers[0], FUNCTIONGEMMA.end, FUNCTIONGEMMA.quote
-_SYNTAX: Final = CallSyntax("marked", _ESCAPE)
 
 
 class FunctionGemmaDialect:
@@ -48,11 +48,10 @@ class FunctionGemmaDialect:
         prompt, in_model_turn = _prompt(turns, declarations.functions)
         prefix = _beginning(plan) if plan.must_call and not in_model_turn else ""
         restore = variant.family if turns.neutralised or declarations.neutralised else None
-        rules = reply_rules(request, plan, new_id, restore=restore, own_stop=True)
-        forced = forced_grammar(plan, _SYNTAX, begun=prefix, opening=_opening, closing="}" + _END) if prefix else {}
+        enforcement = enforce(request, plan, _FORM, prefix)
+        rules = reply_rules(request, plan, new_id, restore=restore, own_stop=True, enforcement=enforcement)
         return Prepared(
             fields={
-                **forced,
                 "prompt": prompt + prefix,
                 "add_special_tokens": False,
                 "skip_special_tokens": False,
@@ -60,7 +59,9 @@ class FunctionGemmaDialect:
             },
             parser=lambda: MarkedParser(FUNCTIONGEMMA, plan.known, rules, prefix=prefix),
             endpoint="completions",
-            withheld=_WITHHELD | FORMATS if prefix else _WITHHELD,
+            withheld=_WITHHELD | FORMATS if enforcement.replaces_format else _WITHHELD,
+            for_worker=enforcement.for_worker,
+            judged=plan.must_call or bool(enforcement.checks),
             must_call=plan.must_call,
             legacy=plan.legacy,
         )
@@ -166,3 +167,12 @@ def _beginning(plan: ToolPlan) -> str:
 
 def _opening(name: str) -> str:
     return f"{_OPEN}call:{name}{{"
+
+
+_FORM: Final = CallForm(
+    CallSyntax("marked", _ESCAPE, FUNCTIONGEMMA.markers),
+    opening=_opening,
+    closing=seq(Text("}"), Marker(_END)),
+    opener=_OPEN,
+    end=_END,
+)

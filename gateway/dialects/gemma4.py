@@ -11,7 +11,8 @@ from gateway.dialects.constraints import CallSyntax
 from gateway.dialects.control_tokens import MarkerGuard
 from gateway.dialects.conversation import Conversation, normalise
 from gateway.dialects.dialect import FORMATS, OpenAIHistory, Prepared, reply_rules
-from gateway.dialects.forced_calls import forced_grammar
+from gateway.dialects.enforcement import CallForm, enforce
+from gateway.dialects.grammar import Marker, Text, seq
 from gateway.dialects.json_calls import read_whole_json
 from gateway.dialects.marked_parser import MarkedParser
 from gateway.dialects.marked_syntax import GEMMA_4
@@ -22,9 +23,6 @@ from gateway.wire.chat import ChatRequest
 
 _WITHHELD: Final = frozenset({"stop", "include_reasoning"})
 """Stop strings count in content only: the engine would find them in arguments and thoughts, too."""
-
-
-_SYNTAX: Final = CallSyntax("marked", GEMMA_4.quote)
 
 
 class Gemma4Dialect:
@@ -58,17 +56,18 @@ class Gemma4Dialect:
             conversation.messages.append({"role": "assistant", "content": prefix})
         if prefix or conversation.prefill:
             fields |= {"add_generation_prompt": False, "continue_final_message": True}
-        if prefix:
-            fields |= forced_grammar(plan, _SYNTAX, begun=prefix, opening=_opening, closing="}" + GEMMA_4.end)
         in_channel = thinking and conversation.messages[-1]["role"] == "tool"
+        enforcement = enforce(request, plan, _FORM, prefix, in_thought=in_channel)
         restore = variant.family if conversation.neutralised or declarations.neutralised else None
-        rules = reply_rules(request, plan, new_id, restore=restore, own_stop=True)
+        rules = reply_rules(request, plan, new_id, restore=restore, own_stop=True, enforcement=enforcement)
         return Prepared(
             fields=fields,
             parser=lambda: MarkedParser(
                 GEMMA_4, plan.known, rules, thinking=in_channel, prefix=prefix, whole_json=read_whole_json
             ),
-            withheld=_WITHHELD | FORMATS if prefix else _WITHHELD,
+            withheld=_WITHHELD | FORMATS if enforcement.replaces_format else _WITHHELD,
+            for_worker=enforcement.for_worker,
+            judged=plan.must_call or bool(enforcement.checks),
             must_call=plan.must_call,
             legacy=plan.legacy,
         )
@@ -83,3 +82,13 @@ def _call_prefix(plan: ToolPlan, conversation: Conversation) -> str:
 
 def _opening(name: str) -> str:
     return f"{GEMMA_4.openers[0]}call:{name}{{"
+
+
+_FORM: Final = CallForm(
+    CallSyntax("marked", GEMMA_4.quote, GEMMA_4.markers),
+    opening=_opening,
+    closing=seq(Text("}"), Marker(GEMMA_4.end)),
+    opener=GEMMA_4.openers[0],
+    end=GEMMA_4.end,
+    channel=GEMMA_4.channels,
+)

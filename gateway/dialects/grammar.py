@@ -1,9 +1,9 @@
-"""A small grammar: what a constraint is made of, and its text for the engine (EBNF as xgrammar reads it)."""
+"""A small grammar: what a constraint is made of, and its text for the engine (EBNF as xgrammar 0.2 reads it)."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Final, assert_never
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,20 @@ class Times:
 
 
 @dataclass(frozen=True, slots=True)
+class Marker:
+    """A marker of the model's: its token where the engine's number for it is known, else its text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Anything:
+    """Any text without these markers."""
+
+    markers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Named:
     """A rule that is written once, under its name, however often it is used."""
 
@@ -53,7 +67,11 @@ class Named:
     rule: "Rule"
 
 
-Rule = Text | Chars | Seq | Either | Times | Named
+Rule = Text | Chars | Seq | Either | Times | Marker | Anything | Named
+
+MarkerIds = Mapping[str, int]
+"""Markers and their token ids in one engine's tokenizer; empty where nothing is known."""
+TEXT_ONLY: Final[MarkerIds] = {}
 
 
 def seq(*parts: Rule) -> Rule:
@@ -73,31 +91,60 @@ def optional(rule: Rule) -> Rule:
     return Times(rule, 0, 1)
 
 
-def ebnf(rule: Rule) -> str:
+def text_without(markers: Sequence[str], *, least: int = 0) -> Rule:
+    """Text that holds none of the markers, and ends in the beginning of none."""
+    return Times(Named("nomark", either([Chars(r"[^<\x0a]", 1, 1), Text("\n"), _astray("<", markers)])), least, None)
+
+
+def _astray(begun: str, markers: Sequence[str]) -> Rule:
+    """A beginning of markers, and where it leaves all of them."""
+    following = sorted({marker[len(begun)] for marker in markers if marker.startswith(begun) and marker != begun})
+    deeper = [char for char in following if any(marker.startswith(begun + char) for marker in markers)]
+    options: list[Rule] = [Chars(f"[^<{''.join(map(_in_class, following))}]", 1, 1)]
+    options += [_astray(begun + char, markers) for char in deeper if begun + char not in markers]
+    return seq(Text(begun[-1]), either(options))
+
+
+def _in_class(char: str) -> str:
+    return f"\\{char}" if char in "]\\^-" else char
+
+
+def ebnf(rule: Rule, ids: MarkerIds = TEXT_ONLY) -> str:
     """The grammar's text, its root `root`."""
     named: dict[str, str] = {}
-    root = _written(rule, named)
+    root = _written(rule, named, ids)
     return "\n".join([f"root ::= {root}", *(f"{name} ::= {text}" for name, text in named.items()), ""])
 
 
-def _written(rule: Rule, named: dict[str, str]) -> str:
+def _written(rule: Rule, named: dict[str, str], ids: MarkerIds) -> str:
+    match rule:
+        case Seq():
+            texts = [(part, _written(part, named, ids)) for part in rule.parts]
+            return " ".join(f"({text})" if isinstance(part, Either) else text for part, text in texts)
+        case Either():
+            return " | ".join(_written(option, named, ids) for option in rule.options)
+        case Times():
+            return f"({_written(rule.rule, named, ids)}){_times(rule.least, rule.most)}"
+        case Anything():
+            known = ", ".join(str(ids[marker]) for marker in rule.markers if marker in ids)
+            return f"(ExcludeToken({known}))*" if known else _written(text_without(rule.markers), named, ids)
+        case Named():
+            if rule.name not in named:
+                named[rule.name] = ""
+                named[rule.name] = _written(rule.rule, named, ids)
+            return rule.name
+        case _:
+            return _written_leaf(rule, ids)
+
+
+def _written_leaf(rule: Text | Chars | Marker, ids: MarkerIds) -> str:
     match rule:
         case Text():
             return json.dumps(rule.text, ensure_ascii=False)
         case Chars():
             return rule.charset + _times(rule.least, rule.most)
-        case Seq():
-            texts = [(part, _written(part, named)) for part in rule.parts]
-            return " ".join(f"({text})" if isinstance(part, Either) else text for part, text in texts)
-        case Either():
-            return " | ".join(_written(option, named) for option in rule.options)
-        case Times():
-            return f"({_written(rule.rule, named)}){_times(rule.least, rule.most)}"
-        case Named():
-            if rule.name not in named:
-                named[rule.name] = ""
-                named[rule.name] = _written(rule.rule, named)
-            return rule.name
+        case Marker():
+            return f"Token({ids[rule.text]})" if rule.text in ids else json.dumps(rule.text)
         case _:
             assert_never(rule)
 

@@ -112,6 +112,8 @@ class MarkedParser:
 
     def _read(self, tokens: list[str]) -> None:
         for token in tokens:
+            if self._out.closed:
+                return
             self._on[self._state](token)
 
     def _reread(self, tokens: list[str]) -> None:
@@ -329,7 +331,7 @@ class MarkedParser:
         syntax = self._syntax
         breaks = frozenset((*syntax.openers, *syntax.turn_ends))
         self._call = CallReader(head.tool.view, quote=syntax.quote, end=syntax.end, breaks=breaks, marked=marked)
-        self._out.start_call(head.tool.name)
+        self._out.start_call(head.tool.name, kept=marked and self._opener == syntax.openers[0])
         self._state = State.ARGUMENTS
         if head.rest:
             self._arguments(head.rest)
@@ -342,10 +344,10 @@ class MarkedParser:
         if call.ended:
             self._end_call(call)
 
-    def _end_call(self, call: CallReader) -> None:
+    def _end_call(self, call: CallReader, *, cut: bool = False) -> None:
         self._call = None
         self._end_due = call.overflowed
-        self._out.end_call()
+        self._out.end_call(cut=cut)
         self._state = State.AFTER_CALL
         self._empty_thoughts = 0
         self._reread(call.left)
@@ -372,8 +374,9 @@ class MarkedParser:
         match self._state:
             case State.ARGUMENTS if self._call is not None:
                 call = self._call
-                self._out.arguments(call.finish(cut=reason == "length"))
-                self._end_call(call)
+                cut = reason == "length"
+                self._out.arguments(call.finish(cut=cut))
+                self._end_call(call, cut=cut)
                 return bool(call.left)
             case State.HEAD:
                 self._head_ends("")

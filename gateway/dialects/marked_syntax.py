@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.values import Family
+
 
 @dataclass(frozen=True, slots=True)
 class MarkedSyntax:
@@ -21,8 +23,12 @@ class MarkedSyntax:
     @property
     def markers(self) -> tuple[str, ...]:
         """All of them, for the lexer."""
-        channels = (self.channel, self.channel_end) if self.channel and self.channel_end else ()
-        return (*self.openers, self.end, self.quote, *self.turn_ends, *channels)
+        return (*self.openers, self.end, self.quote, *self.turn_ends, *self.channels)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The markers around thoughts, none where the model has none."""
+        return (self.channel, self.channel_end) if self.channel and self.channel_end else ()
 
 
 GEMMA_4: Final = MarkedSyntax(
@@ -39,3 +45,9 @@ FUNCTIONGEMMA: Final = MarkedSyntax(
     quote="<escape>",
     turn_ends=("<start_function_response>", "<end_of_turn>", "<eos>"),
 )
+
+
+def call_markers(family: Family) -> tuple[str, ...]:
+    """The markers of a family's calls and thoughts, whose ids a worker's tokenizer is asked for when it joins."""
+    syntax = {"gemma4": GEMMA_4, "functiongemma": FUNCTIONGEMMA}.get(family)
+    return (syntax.openers[0], syntax.end, syntax.quote, *syntax.channels) if syntax else ()

@@ -7,8 +7,9 @@ from gateway.dialects.constraints import CallSyntax
 from gateway.dialects.control_tokens import MarkerGuard
 from gateway.dialects.conversation import Conversation, normalise, plain_messages
 from gateway.dialects.dialect import FORMATS, Prepared, reply_rules
+from gateway.dialects.enforcement import CallForm, enforce
 from gateway.dialects.events import ReplyParser
-from gateway.dialects.forced_calls import forced_grammar
+from gateway.dialects.grammar import Text
 from gateway.dialects.history import AnsweredCall
 from gateway.dialects.plain_parser import PlainParser
 from gateway.dialects.prompted_parser import PromptedParser
@@ -26,6 +27,9 @@ class PromptedDialect:
 
     def __init__(self, style: PromptedStyle) -> None:
         self._style: Final = style
+        self._form: Final = CallForm(
+            CallSyntax(style.notation), opening=style.beginning, closing=Text(style.closing), following=style.following
+        )
 
     def prepare(
         self, request: ChatRequest, variant: Variant, guard: MarkerGuard, new_id: Callable[[], str]
@@ -51,12 +55,9 @@ class PromptedDialect:
             conversation.messages.append({"role": "assistant", "content": prefix})
         if prefix or conversation.prefill:
             fields |= {"add_generation_prompt": False, "continue_final_message": True}
-        if prefix:
-            style = self._style
-            syntax = CallSyntax(style.notation)
-            fields |= forced_grammar(plan, syntax, begun=prefix, opening=style.beginning, closing=style.closing)
+        enforcement = enforce(request, plan, self._form, prefix)
         restore = variant.family if conversation.neutralised or declarations.neutralised else None
-        rules = reply_rules(request, plan, new_id, restore=restore, own_stop=bool(plan.known))
+        rules = reply_rules(request, plan, new_id, restore=restore, own_stop=bool(plan.known), enforcement=enforcement)
         withheld = _STOP if plan.known else frozenset[str]()
         parser: Callable[[], ReplyParser] | None = None
         if plan.known:
@@ -66,7 +67,9 @@ class PromptedDialect:
         return Prepared(
             fields=fields,
             parser=parser,
-            withheld=withheld | FORMATS if prefix else withheld,
+            withheld=withheld | FORMATS if enforcement.replaces_format else withheld,
+            for_worker=enforcement.for_worker,
+            judged=plan.must_call or bool(enforcement.checks),
             must_call=plan.must_call,
             legacy=plan.legacy,
         )

@@ -22,14 +22,24 @@ from gateway.dialects.python_calls import read_call_line, read_calls
 from gateway.dialects.reply import ReplyBuilder, ReplyRules
 from gateway.dialects.tool_set import ToolSet
 
-_TRIGGER: Final = re.compile(r"\[(?=[\s\w{]|\Z)|\{(?=[\s\"']|\Z)|<(?=t|\Z)|\n")
+_TRIGGER: Final = re.compile(
+    r"""\[(?=\s{0,64}(?:\w|\{(?:\s{0,64}(?:["']\w|["']?\Z)|\s{64})|\Z)|\s{64})"""
+    r"""|\{(?=\s{0,64}(?:["']\w|["']?\Z)|\s{64})|<(?=t|\Z)|\n"""
+)
 """A new line, or what may begin a call inside one: what can't is left out where the next character shows it."""
+_LINE_HEAD: Final = re.compile(
+    r"""[\[{<`]|[-*][ \t*`-]{0,64}(?:[fF]|\Z|[ \t*`-])|[fF][uU][nN][cC][tT][iI][oO][nN]_[cC][aA][lL][lL]:"""
+    r"""|[\w.:/-]{1,100}(?:\s{0,8}(?:\(|\Z)|\s{9}|[\w.:/-])"""
+)
+"""What a line may begin with that is a call: most lines are told from that by the characters which are there."""
 _VISIBLE: Final = re.compile(r"\S")
 _FENCE_HEAD: Final = re.compile(r"```\w*[ \t]*\r?\n")
 _TAG: Final = re.compile(r"<(tool_call|tool)>")
 _PLAIN_FRAME: Final = re.compile(rb'"content":"[^"\\\[{<]*[^"\\\[{<\s]"')
 _END_FRAME: Final = b'"finish_reason":"'
 _FENCE: Final = "```"
+_MAX_KNOWN: Final = 1024
+_MAX_KNOWN_CHARS: Final = 64
 
 
 class State(Enum):
@@ -51,6 +61,8 @@ class PromptedParser:
         self._line_start = True
         self._in_fence = False
         self._head = ""
+        self._known: dict[bool, dict[str, Kind]] = {True: {}, False: {}}
+        """Heads that have been judged, at the start of a line and inside one: text that repeats itself is quick."""
         self._kind = Kind.NONE
         self._pieces: list[str] = []
         self._chars = 0
@@ -88,7 +100,7 @@ class PromptedParser:
 
     def _scan(self, text: str) -> None:
         position = 0
-        while position < len(text):
+        while position < len(text) and not self._out.closed:
             position = self._on[self._state](text, position)
 
     # Text
@@ -97,8 +109,9 @@ class PromptedParser:
         if self._line_start:
             visible = _VISIBLE.search(text, position)
             start = visible.start() if visible else len(text)
-            self._out.content(text[position:start])
-            if visible and visible[0] in self._initials:
+            if start > position:
+                self._out.content(text[position:start])
+            if visible and visible[0] in self._initials and _LINE_HEAD.match(text, start):
                 self._state = State.HEAD
             elif visible:
                 self._line_start = False
@@ -106,16 +119,17 @@ class PromptedParser:
         found = _TRIGGER.search(text, position)
         while found and self._in_fence and found[0] != "\n":
             found = _TRIGGER.search(text, found.end())
-        start = found.start() if found else len(text)
-        self._out.content(text[position:start])
         if found is None:
-            return start
+            self._out.content(text[position:])
+            return len(text)
         if found[0] == "\n":
-            self._out.content("\n")
             self._line_start = True
+            self._out.content(text[position : found.end()])
             return found.end()
         self._state = State.HEAD
-        return start
+        if found.start() > position:
+            self._out.content(text[position : found.start()])
+        return found.start()
 
     def _release(self, text: str) -> None:
         """Held text is content after all."""
@@ -126,22 +140,36 @@ class PromptedParser:
     # The beginning of something
 
     def _in_head(self, text: str, position: int) -> int:
-        """One character more: every cut gives the same beginnings to judge."""
-        self._head += text[position]
-        kind = self._judge()
-        if kind is Kind.NONE:
-            return position + self._no_call()
-        if kind is not Kind.MAYBE:
+        """One character more each time: every cut gives the same beginnings to judge."""
+        head = self._head
+        judge_head = self._judge_in_fence if self._in_fence else self._judge
+        for position in range(position, len(text)):  # noqa: PLR1704, B020 - from here on
+            head += text[position]
+            kind = judge_head(head)
+            if kind is Kind.MAYBE:
+                continue
+            self._head = head
+            if kind is Kind.NONE:
+                return position + self._no_call()
             self._begin(kind)
-        return position + 1
+            return position + 1
+        self._head = head
+        return len(text)
 
-    def _judge(self) -> Kind:
-        if not self._in_fence:
-            return judge(self._head, self._tools, line_start=self._line_start)
-        if self._head == _FENCE:
+    def _judge(self, head: str) -> Kind:
+        known = self._known[self._line_start]
+        kind = known.get(head)
+        if kind is None:
+            kind = judge(head, self._tools, line_start=self._line_start)
+            if len(known) < _MAX_KNOWN and len(head) <= _MAX_KNOWN_CHARS:
+                known[head] = kind
+        return kind
+
+    def _judge_in_fence(self, head: str) -> Kind:
+        if head == _FENCE:
             self._in_fence = False
             return Kind.NONE
-        return Kind.MAYBE if _FENCE.startswith(self._head) else judge_in_fence(self._head, self._tools)
+        return Kind.MAYBE if _FENCE.startswith(head) else judge_in_fence(head, self._tools)
 
     def _no_call(self) -> int:
         """The first of the held text is content, the rest may still begin something.
@@ -154,7 +182,8 @@ class PromptedParser:
             length = len(_FENCE)
             self._in_fence = head != _FENCE
         self._release(head[:length])
-        self._scan(head[length:-1])
+        if len(head) > length + 1:
+            self._scan(head[length:-1])
         return int(len(head) <= length)
 
     def _begin(self, kind: Kind) -> None:
@@ -273,6 +302,6 @@ class PromptedParser:
             calls = self._read(candidate)
             if calls:
                 for tool, arguments in calls:
-                    self._out.call(tool.name, arguments)
+                    self._out.call(tool.name, arguments, cut=cut)
                 return
         self._out.content(text)

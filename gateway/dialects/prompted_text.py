@@ -64,6 +64,11 @@ class PromptedStyle(Protocol):
         """What ends a single call's turn, behind its arguments."""
         ...
 
+    @property
+    def following(self) -> Callable[[str], str] | None:
+        """What stands between a call's arguments and those of the next, of the tool named; None: they stand apart."""
+        ...
+
     def declare(self, functions: Sequence[DeclaredFunction]) -> str:
         """The text that tells the model of its functions."""
         ...
@@ -88,6 +93,7 @@ class PythonStyle:
     write_name: NameWriter = identifier
     notation: Notation = "python"
     closing: str = ")]"
+    following: Callable[[str], str] | None = "), {}(".format
 
     def declare(self, functions: Sequence[DeclaredFunction]) -> str:
         return _introduced(_PYTHON_FORM, functions)
@@ -109,6 +115,7 @@ class JsonStyle:
     write_name: NameWriter = verbatim
     notation: Notation = "json"
     closing: str = "}}"
+    following: Callable[[str], str] | None = None
 
     def declare(self, functions: Sequence[DeclaredFunction]) -> str:
         return _introduced(_JSON_FORM, functions)
@@ -131,6 +138,7 @@ class ToolCodeStyle:
     write_name: NameWriter = identifier
     notation: Notation = "python"
     closing: str = ")\n```"
+    following: Callable[[str], str] | None = ")\n{}(".format
 
     def declare(self, functions: Sequence[DeclaredFunction]) -> str:
         return _introduced(_TOOLCODE_FORM, functions)
@@ -153,6 +161,7 @@ class FunctionCallStyle:
     write_name: NameWriter = verbatim
     notation: Notation = "line"
     closing: str = ")"
+    following: Callable[[str], str] | None = None
 
     def declare(self, functions: Sequence[DeclaredFunction]) -> str:
         return _FUNCTIONCALL.replace("{functions}", "\n".join(map(_described, functions)))

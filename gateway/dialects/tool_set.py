@@ -23,6 +23,8 @@ class DeclaredTool:
     parameters: Mapping[str, Any]
     """The client's schema, untouched: arguments are typed and judged by it."""
     strict: bool = False
+    position: int = 0
+    """Its index in the request."""
 
     @cached_property
     def view(self) -> SchemaView:

@@ -160,7 +160,7 @@ def _declare(functions: Iterable[Function], write_name: NameWriter) -> list[Decl
     """The tools, each under a name of its own in the prompt."""
     tools: list[DeclaredTool] = []
     taken: set[str] = set()
-    for function in functions:
+    for position, function in enumerate(functions):
         written = base = write_name(function.name)
         number = 2
         while written in taken:
@@ -174,6 +174,7 @@ def _declare(functions: Iterable[Function], write_name: NameWriter) -> list[Decl
                 description=function.description or "",
                 parameters=function.parameters or {},
                 strict=function.strict is True,
+                position=position,
             )
         )
     return tools

@@ -7,7 +7,7 @@ from gateway.observability.record import RequestRecord
 from gateway.pipeline.chat_request import ChatPlan, plan_chat
 from gateway.pipeline.deliver import answer_headers, deliver_stream, fetch_reply, gather_stream
 from gateway.pipeline.dispatch import WorkerCall
-from gateway.pipeline.editors import ReplyEditor, UnmetToolChoiceError
+from gateway.pipeline.editors import ReplyEditor, UnusableReplyError
 from gateway.pipeline.gather import ReplyGatherer
 from gateway.pipeline.limits import count_prompt, hold, prompt_tokens_of, release
 from gateway.pipeline.media import check_media
@@ -22,7 +22,7 @@ from gateway.wire.replies import NULL, ChatReply, RawReply, UsageBody, usage_bod
 
 TASKS: frozenset[Task] = frozenset({"chat"})
 MAX_TRIES = 2
-"""How often a model is asked that was told to call a function and did not."""
+"""How often a model is asked whose calls are not what the request demands."""
 
 _EMPTY_LIST = msgspec.Raw(b"[]")
 _REPLY = msgspec.json.Decoder(ChatReply)
@@ -65,16 +65,16 @@ async def chat(services: Services, inbound: Inbound) -> None:
 async def _answer(
     services: Services, inbound: Inbound, model: ServedModel, request: ChatRequest, plan: ChatPlan, call: WorkerCall
 ) -> None:
-    """Ask the model, once more where it was told to call a function and did not; all tries are charged."""
+    """Ask the model, once more where its calls are not what the request demands; all tries are charged."""
     record = inbound.record
-    if not plan.prepared.must_call:
+    if not plan.prepared.judged:
         await _ask(services, inbound, model, request, plan, call)
         return
     spent = Usage(0, 0)
     for attempt in range(MAX_TRIES):
         try:
             await _ask(services, inbound, model, request, plan, call)
-        except UnmetToolChoiceError:
+        except UnusableReplyError:
             if inbound.client.streaming or attempt + 1 == MAX_TRIES:
                 raise
             spent = record.usage or spent
@@ -126,17 +126,17 @@ async def _reply(
         reply = await fetch_reply(services, model, call, record, _REPLY)
         _mend(reply)
     else:
-        gatherer = ReplyGatherer(prepared.parser, choices=plan.choices, legacy=prepared.legacy)
+        gatherer = ReplyGatherer(
+            prepared.parser, choices=plan.choices, must_call=prepared.must_call, legacy=prepared.legacy
+        )
         if plan.may_stop_early:
             usage = await gather_stream(services, model, call, record, StreamRelay(show_usage=False, editor=gatherer))
         else:
             raw = await fetch_reply(services, model, call, record, _RAW_REPLY)
             gatherer.add_reply(raw)
             usage = (raw.usage or UsageBody()).to_usage()
+        record.usage = usage
         reply = gatherer.reply(usage_body(usage))
-        if prepared.must_call and not gatherer.called:
-            record.usage = usage
-            raise UnmetToolChoiceError
     if not reply.choices:
         raise WorkerError("The model's worker gave an answer without choices.")
     usage = (reply.usage or UsageBody()).to_usage()

@@ -73,6 +73,8 @@ class ChatPlan(Struct, frozen=True):
         facts = worker.facts
         stop_ids = facts.stop_token_ids if facts and facts.stop_token_ids else self.default_stop_ids
         fields = {**self.fields, "stop_token_ids": stop_ids}
+        if self.prepared.for_worker is not None:
+            fields.update(self.prepared.for_worker(facts.marker_ids if facts else {}))
         if self.prepared.endpoint == "completions":
             return WorkerRequest(COMPLETIONS_PATH, _ENCODER.encode(fields))
         if facts and facts.parses_calls and self.prepared.parser is not None and not _has_media(fields):

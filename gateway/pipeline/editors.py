@@ -19,6 +19,7 @@ from gateway.dialects.events import (
     Finish,
     ReasoningDelta,
     ReplyParser,
+    Unfit,
 )
 from gateway.errors import WorkerError
 from gateway.values import Usage
@@ -43,11 +44,25 @@ def chat_id(worker_id: str) -> str:
     return f"chatcmpl-{worker_id.removeprefix('chatcmpl-').removeprefix('cmpl-')}"
 
 
-class UnmetToolChoiceError(WorkerError):
+class UnusableReplyError(WorkerError):
+    """The model's reply is not what the request demands; another may be."""
+
+
+class UnmetToolChoiceError(UnusableReplyError):
     """The model was told to call a function and did not."""
 
     def __init__(self) -> None:
         super().__init__("The model made no valid call though 'tool_choice' asks for one.", param="tool_choice")
+
+
+class UnfitArgumentsError(UnusableReplyError):
+    """The model's arguments break the schema of a tool that had to be kept."""
+
+    def __init__(self, unfit: Unfit, *, must_call: bool) -> None:
+        super().__init__(
+            f"The model's arguments for '{unfit.name}' don't fit its schema: {unfit.problem}.",
+            param="tool_choice" if must_call else "tools",
+        )
 
 
 @dataclass(slots=True)
@@ -61,6 +76,8 @@ class ChoiceText:
     finish_reason: str | None = None
     stopped: bool = False
     """The parser wants nothing more."""
+    unfit: Unfit | None = None
+    """A call that must not leave: the reply is a failure."""
 
     def read(self, choice: RawChoice) -> list[Event]:
         """Return the events of one chunk, or of a whole reply."""
@@ -82,6 +99,8 @@ class ChoiceText:
         for event in events:
             if isinstance(event, CallStart):
                 self.called = True
+            elif isinstance(event, Unfit):
+                self.unfit = event
             elif isinstance(event, Finish):
                 self.finish_reason = event.reason
         return events
@@ -152,6 +171,9 @@ class ReplyEditor:
             return
         events = choice.read(raw)
         finish = next((event.reason for event in events if isinstance(event, Finish)), None)
+        if choice.unfit is not None:
+            self.failure = UnfitArgumentsError(choice.unfit, must_call=self._must_call)
+            return
         if self._must_call and not choice.called:
             if finish is not None:
                 self.failure = UnmetToolChoiceError()
@@ -178,7 +200,7 @@ class ReplyEditor:
                 return [self._call_delta(index, FunctionDelta(name=name, arguments=""), call_id)]
             case ArgumentsDelta(index=index, text=text):
                 return [self._call_delta(index, FunctionDelta(arguments=text), None)]
-            case Enough() | Finish():
+            case Unfit() | Enough() | Finish():
                 return []
             case _:
                 assert_never(event)

@@ -19,9 +19,10 @@ from gateway.dialects.events import (
     Finish,
     ReasoningDelta,
     ReplyParser,
+    Unfit,
 )
 from gateway.errors import WorkerError
-from gateway.pipeline.editors import ChoiceText, chat_id
+from gateway.pipeline.editors import ChoiceText, UnfitArgumentsError, UnmetToolChoiceError, chat_id
 from gateway.values import Usage
 from gateway.wire.chunks import RawChoice, RawChunk, RawDelta
 from gateway.wire.replies import (
@@ -61,7 +62,7 @@ class GatheredChoice:
                     self.calls.append(ToolCallBody(call_id, FunctionCallBody(name, "")))
                 case ArgumentsDelta(text=text):
                     self.arguments.append(text)
-                case Enough() | Finish():
+                case Unfit() | Enough() | Finish():
                     self._close_call()
                 case _:
                     assert_never(event)
@@ -87,19 +88,15 @@ class GatheredChoice:
 class ReplyGatherer:
     """Gathers a reply's choices. Implements `relay.ChunkEditor` for streams of which no chunk leaves."""
 
-    def __init__(self, make_parser: Callable[[], ReplyParser], *, choices: int, legacy: bool) -> None:
+    def __init__(self, make_parser: Callable[[], ReplyParser], *, choices: int, must_call: bool, legacy: bool) -> None:
         self.failure: WorkerError | None = None
+        self._must_call = must_call
         self._legacy = legacy
         self._texts = [ChoiceText(make_parser()) for _ in range(choices)]
         self._gathered = [GatheredChoice() for _ in range(choices)]
         self._logprobs: dict[int, msgspec.Raw] = {}
         self._id = ""
         self._created = 0
-
-    @property
-    def called(self) -> bool:
-        """Whether every choice has made a call."""
-        return all(text.called for text in self._texts)
 
     @property
     def stopped(self) -> bool:
@@ -143,7 +140,11 @@ class ReplyGatherer:
                 self._logprobs[choice.index] = choice.logprobs
 
     def reply(self, usage: UsageBody) -> ChatReply:
-        """Return the reply in the client's terms."""
+        """Return the reply in the client's terms. Raises WorkerError for one that isn't what the request demands."""
+        if self.failure is not None:
+            raise self.failure
+        if self._must_call and not all(text.called for text in self._texts):
+            raise UnmetToolChoiceError
         choices = [
             ChatChoice(
                 index=index,
@@ -157,7 +158,10 @@ class ReplyGatherer:
 
     def _add(self, choice: RawChoice) -> None:
         if 0 <= choice.index < len(self._texts):
-            self._gathered[choice.index].add(self._texts[choice.index].read(choice))
+            text = self._texts[choice.index]
+            self._gathered[choice.index].add(text.read(choice))
+            if text.unfit is not None:
+                self.failure = UnfitArgumentsError(text.unfit, must_call=self._must_call)
 
     def _unchanged(self, index: int, text: str | None) -> bool:
         """Whether the client sees the text as the log probabilities tell it."""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 import httpx2
@@ -26,13 +26,15 @@ USER_AGENT = "gemma-gateway-probe"
 
 logger = logging.getLogger("gateway.health")
 
-StopMarkers = Callable[[Family], Sequence[str]]
-"""The end-of-turn markers of a family, in the order in which their ids are sent."""
+Markers = Callable[[Family], Sequence[str]]
+"""Markers of a family."""
 
 
 class _Model(msgspec.Struct):
     id: str
     max_model_len: int | None = None
+    parent: str | None = None
+    """The base model of a LoRA adapter, which has no length of its own (vLLM 0.32)."""
 
 
 class _Models(msgspec.Struct):
@@ -46,9 +48,11 @@ class _Tokens(msgspec.Struct):
 class HealthMonitor:
     """Keeps the state of every worker of a fleet; a context manager that owns its tasks."""
 
-    def __init__(self, fleet: Fleet, stop_markers: StopMarkers, *, rng: random.Random) -> None:
+    def __init__(self, fleet: Fleet, stop_markers: Markers, call_markers: Markers, *, rng: random.Random) -> None:
+        """`stop_markers`: those that end a turn, in the order in which their ids are sent."""
         self._fleet = fleet
         self._stop_markers = stop_markers
+        self._call_markers = call_markers
         self._rng = rng
         self._tasks: list[asyncio.Task[None]] = []
         self._http = httpx2.AsyncClient(timeout=PROBE_TIMEOUT_S, trust_env=False, headers={"user-agent": USER_AGENT})
@@ -112,11 +116,14 @@ class HealthMonitor:
             worker.mark_misconfigured(f"it serves {names}, not {model.served_name}")
             return
         known = worker.facts if worker.state == "up" else None
-        stop_ids = known.stop_token_ids if known else await self._stop_token_ids(model, worker, headers)
+        marker_ids = known.marker_ids if known else await self._marker_ids(model, worker, headers)
+        stop_ids = tuple(marker_ids[each] for each in self._stop_markers(model.variant.family) if each in marker_ids)
         parses = known.parses_calls if known else None
         if parses is None and model.variant.task == "chat" and model.dialect not in (None, "engine"):
             parses = await self._parses_calls(model, worker, headers)
-        worker.mark_up(WorkerFacts(found.max_model_len, stop_ids, parses))
+        lengths = {entry.id: entry.max_model_len for entry in served}
+        context_tokens = found.max_model_len or lengths.get(found.parent or "")
+        worker.mark_up(WorkerFacts(context_tokens, stop_ids, marker_ids, parses))
 
     async def _parses_calls(self, model: ServedModel, worker: Worker, headers: dict[str, str]) -> bool | None:
         """Ask for one token with `tool_choice: "auto"`, which vLLM refuses unless it has a tool parser.
@@ -146,15 +153,16 @@ class HealthMonitor:
             )
         return reply.status_code == 200
 
-    async def _stop_token_ids(self, model: ServedModel, worker: Worker, headers: dict[str, str]) -> tuple[int, ...]:
+    async def _marker_ids(self, model: ServedModel, worker: Worker, headers: dict[str, str]) -> Mapping[str, int]:
         """Resolve the family's markers with the worker's tokenizer; a marker that isn't one token is left out."""
-        ids: list[int] = []
-        for marker in self._stop_markers(model.variant.family):
+        family = model.variant.family
+        ids: dict[str, int] = {}
+        for marker in dict.fromkeys((*self._stop_markers(family), *self._call_markers(family))):
             body = {"model": model.served_name, "prompt": marker, "add_special_tokens": False}
             reply = await self._http.post(f"{worker.url}/tokenize", json=body, headers=headers)
             if reply.status_code != 200:
-                return ()
+                return {}
             tokens = msgspec.json.decode(reply.content, type=_Tokens).tokens
             if len(tokens) == 1:
-                ids.append(tokens[0])
-        return tuple(ids)
+                ids[marker] = tokens[0]
+        return ids

@@ -7,25 +7,26 @@ import threading
 
 import pytest
 
+from gateway.dialects.marked_syntax import call_markers
 from gateway.dialects.stops import stop_markers
 from gateway.routing.catalog import VARIANTS
 from gateway.routing.fleet import Fleet, ServedModel, Worker, WorkerState
 from gateway.routing.health import HealthMonitor
 from gateway.values import ModelName, WorkerId
 from tests.support.raw_http import MODEL
-from tests.support.sim_worker import Fault, FaultKind, Script, SimWorker
+from tests.support.sim_worker import Fault, FaultKind, Script, Settings, SimWorker
 
 NONSENSE = ["", "[", "[" * 100_000, "null", "{}", '{"data":[null]}', '{"data":[{"id":"\\ud800"}]}', '{"data":[]}']
 
 
-def probe(url: str) -> Worker:
+def probe(url: str, served_name: str = MODEL) -> Worker:
     """The worker's state after one probe."""
     worker = Worker(WorkerId("worker"), url, None)
     variant = VARIANTS["gemma-3-270m-it"]
     model = ServedModel(
         name=ModelName(MODEL),
         variant=variant,
-        served_name=MODEL,
+        served_name=served_name,
         dialect=None,
         aliases=(),
         balance="least-load",
@@ -35,7 +36,7 @@ def probe(url: str) -> Worker:
     )
 
     async def once() -> None:
-        monitor = HealthMonitor(Fleet([model]), stop_markers, rng=random.Random(0))
+        monitor = HealthMonitor(Fleet([model]), stop_markers, call_markers, rng=random.Random(0))
         try:
             await monitor.probe(model, worker)
         finally:
@@ -50,6 +51,14 @@ def worker(sim_worker: SimWorker) -> SimWorker:
     """A worker that is up as long as nothing is scripted."""
     assert probe(sim_worker.url).state == "up"
     return sim_worker
+
+
+def test_an_adapter_has_the_context_of_its_base_model() -> None:
+    """vLLM lists a LoRA adapter with `max_model_len: null` and the base model as its parent."""
+    with SimWorker(Settings(model=MODEL, max_model_len=2048, lora_modules=("adapter",))) as sim:
+        facts = probe(sim.url, served_name="adapter").facts
+    assert facts is not None
+    assert facts.max_context_tokens == 2048
 
 
 @pytest.mark.parametrize("body", NONSENSE)

@@ -122,7 +122,7 @@ def test_streams_and_whole_replies_say_the_same(
     assert relay.done
     streamed = merged(out)
 
-    gatherer = ReplyGatherer(make_parser, choices=1, legacy=False)
+    gatherer = ReplyGatherer(make_parser, choices=1, must_call=False, legacy=False)
     gatherer.add_reply(RawReply([RawReplyChoice(0, text="".join(deltas), finish_reason="stop")], id="cmpl-x"))
     choice = gatherer.reply(UsageBody()).choices[0]
     whole_calls = [] if not choice.message.tool_calls else json.loads(bytes(choice.message.tool_calls))
