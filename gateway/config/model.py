@@ -91,7 +91,8 @@ class RedisSettings:
     """`redis`: the store that several replicas share. Without it each process counts for itself."""
 
     url: Secret
-    """`redis://`, `rediss://` (TLS) or `unix://`; secret because it may hold a password."""
+    """`redis://`, `rediss://` (TLS) or `unix://`, or several hosts behind `redis+sentinel://` or `redis+cluster://`
+    (config/redis_url.py); secret because it may hold a password."""
     prefix: str = "gw"
     """Begins every key, so that several gateways can share one Redis."""
     on_failure: OnFailure = "local"

@@ -16,12 +16,16 @@ from gateway.config.model import (
     Secret,
     ServerSettings,
 )
+from gateway.config.redis_url import RedisUrlError, parse_redis_url
 from gateway.config.section import SECRET, Form, Section
 
 _DAY_S: Final = 86_400
 _HOST: Final = Form(re.compile(r"[A-Za-z0-9._:%-]{1,255}"), "an address or a host name")
 _PREFIX: Final = Form(re.compile(r"[A-Za-z0-9._:-]{1,64}"), "1 to 64 letters, digits and any of . _ : -")
-_REDIS_URL: Final = Form(re.compile(r"(?:rediss?|unix)://[!-~]{1,1024}"), "a redis://, rediss:// or unix:// URL")
+_REDIS_URL: Final = Form(
+    re.compile(r"(?:rediss?(?:\+(?:sentinel|cluster))?|unix)://[!-~]{1,1024}"),
+    "a redis://, rediss:// or unix:// URL, or redis+sentinel:// or redis+cluster://",
+)
 _MAX_PROCESSES: Final = 1_024
 
 
@@ -47,8 +51,14 @@ def read_server(section: Section) -> ServerSettings:
 def read_redis(section: Section) -> RedisSettings:
     """`redis`."""
     on_failure: OnFailure = section.choice("on_failure", get_args(OnFailure), "local")
+    url = section.text("url", _REDIS_URL)
+    if url:
+        try:
+            parse_redis_url(url)
+        except RedisUrlError as error:
+            section.report("url", str(error))
     settings = RedisSettings(
-        url=Secret(section.text("url", _REDIS_URL)),
+        url=Secret(url),
         prefix=section.optional_text("prefix", _PREFIX) or "gw",
         on_failure=on_failure,
     )

@@ -215,7 +215,9 @@ class Limiter:
 
     async def _renew_leases(self) -> None:
         while True:
-            await asyncio.sleep(HEARTBEAT_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await self._store.changed()
             if self._leases:
                 try:
                     await self._store.renew([(limits, lease) for lease, limits in self._leases.items()])

@@ -1,5 +1,6 @@
 """The embedded store: counts for one process, in its memory."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -66,6 +67,10 @@ class MemoryStore:
     async def close(self) -> None:
         """Nothing to end."""
 
+    async def changed(self) -> None:
+        """Nobody else ever counts: this never returns."""
+        await asyncio.Event().wait()
+
     async def reserve(self, limits: LimitSet, tokens: int, lease: LeaseId) -> Taken:
         """See the port."""
         return self.take(limits, tokens, lease)
@@ -75,38 +80,40 @@ class MemoryStore:
         now_us = self._clock_us()
         if now_us >= self._sweep_at_us:
             self._sweep(now_us)
-        costs = [tokens if window.unit == "tokens" else 1 for window in limits.windows]
         counters = [self._counter(limits.tenant, window.key, window.length_us) for window in limits.windows]
         held = [self._lease_set(limits.tenant, limit.key) for limit in limits.leases]
-        waits = [
-            counter.window.wait_us(now_us, cost, window.amount)
-            for counter, cost, window in zip(counters, costs, limits.windows, strict=True)
-        ]
-        granted = not any(waits) and all(
-            leases.count(now_us) < limit.amount for leases, limit in zip(held, limits.leases, strict=True)
-        )
-        if granted:
-            for counter, cost in zip(counters, costs, strict=True):
+        granted = True
+        for leases, limit in zip(held, limits.leases, strict=True):
+            if leases.count(now_us) >= limit.amount:
+                granted = False
+        for counter, window in zip(counters, limits.windows, strict=True):
+            cost = tokens if window.unit == "tokens" else 1
+            if counter.window.used(now_us) + cost > window.amount:
+                granted = False
+        used: list[int] = []
+        waits: list[int] = []
+        for counter, window in zip(counters, limits.windows, strict=True):
+            cost = tokens if window.unit == "tokens" else 1
+            if granted:
                 counter.window.add(now_us, cost)
                 counter.stale_at_us = now_us + 2 * counter.length_us
+            used.append(counter.window.used(now_us))
+            waits.append(counter.window.wait_us(now_us, cost, window.amount) if used[-1] + cost > window.amount else 0)
+        if granted:
             for leases in held:
                 leases.put(lease, now_us + self._lease_us)
-            waits = [
-                counter.window.wait_us(now_us, cost, window.amount)
-                for counter, cost, window in zip(counters, costs, limits.windows, strict=True)
-            ]
-        used = tuple(counter.window.used(now_us) for counter in counters)
-        verdict = Verdict(granted, now_us, used, tuple(waits), tuple(leases.count(now_us) for leases in held))
+        verdict = Verdict(granted, now_us, tuple(used), tuple(waits), tuple([leases.count(now_us) for leases in held]))
         return Taken(limits, self.mode, verdict, tokens, lease)
 
     def settle(self, taken: Taken, requests: int, tokens: int) -> None:
         """See the port."""
         at_us = taken.verdict.at_us
+        now_us = self._clock_us()
         limits = taken.limits
         for window in limits.windows:
             counter = self._counters.get((limits.tenant, window.key))
             if counter is not None:
-                counter.window.used(self._clock_us())
+                counter.window.used(now_us)
                 counter.window.amend(at_us, tokens - taken.tokens if window.unit == "tokens" else requests - 1)
         self.release(limits, taken.lease)
 

@@ -63,6 +63,10 @@ class Store(Protocol):
         """Let leases of this process live for another `LEASE_S`; those that the store has lost are made again."""
         ...
 
+    async def changed(self) -> None:
+        """Return when somebody else has begun to count (`mode` is another); leases are to be renewed there."""
+        ...
+
     async def open(self) -> None:
         """Start what runs beside requests; returns at once when the store can't be reached."""
         ...
