@@ -1,6 +1,7 @@
 """The `gateway` command: argv → settings → the server, or an answer on the terminal.
 
-Exit status: 0 done, 2 a wrong command line or configuration (argparse's own number too).
+Exit status: 0 done, 1 the key store refused or doesn't answer, 2 a wrong command line or configuration (argparse's own
+number too).
 """
 
 import argparse
@@ -8,15 +9,14 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from gateway import __version__
-from gateway.config.availability import unavailable
+from gateway.config.flags import Flags
 from gateway.config.load import load_settings
-from gateway.config.model import Settings
-from gateway.config.problems import ConfigurationError, Problem
+from gateway.config.problems import ConfigurationError
+from gateway.keys_command import add_keys_command
 from gateway.routing.catalog import VARIANTS
 from gateway.values import Precision, Variant
 
@@ -30,15 +30,6 @@ _RIGHT_ALIGNED: Final = frozenset({"context", *_PRECISIONS})
 
 _MEMORY_LEGEND: Final = (
     "bf16, 8-bit, 4-bit: GB of memory for the weights alone; the cache of conversations comes on top."
-)
-_NO_TENANTS: Final = (
-    "no tenants: nobody could use this gateway. Give each client a key in the file, such as\n"
-    "\n"
-    "    tenants:\n"
-    "      - id: acme\n"
-    "        keys: [{id: acme-dev, secret: ${ACME_DEV_KEY}}]\n"
-    "\n"
-    "or start with --no-auth to let everybody use every model."
 )
 
 
@@ -78,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(check)
     check.set_defaults(command=_check)
 
+    add_keys_command(commands, _add_config)
+
     models = commands.add_parser(
         "models",
         help="list the Gemma variants",
@@ -105,27 +98,12 @@ def _positive(text: str) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    settings = _with_flags(load_settings(arguments.config, os.environ, VARIANTS), arguments)
+    flags = Flags(arguments.host, arguments.port, arguments.workers, arguments.no_auth)
+    settings = flags.apply(load_settings(arguments.config, os.environ, VARIANTS))
     # Imported here because the server's imports take longer than everything else the command does together.
     from gateway.app import serve  # noqa: PLC0415
 
     return serve(settings, config_path=arguments.config)
-
-
-def _with_flags(settings: Settings, arguments: argparse.Namespace) -> Settings:
-    """Flags win over the file; raises ConfigurationError when the outcome can't be served."""
-    if problems := list(unavailable({"server": {"workers": arguments.workers}})):
-        raise ConfigurationError(problems)
-    if not settings.tenants and not arguments.no_auth:
-        raise ConfigurationError([Problem("tenants", _NO_TENANTS)])
-    server = settings.server
-    server = replace(
-        server,
-        host=arguments.host or server.host,
-        port=server.port if arguments.port is None else arguments.port,
-        workers=arguments.workers or server.workers,
-    )
-    return replace(settings, server=server, no_auth=arguments.no_auth)
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -63,6 +63,16 @@ class FileKey:
     digest: bytes = field(repr=False)
     expires_at_s: float | None
 
+    @property
+    def id(self) -> KeyId:
+        """The key's public name."""
+        return self.key.key_id
+
+    @property
+    def tenant_id(self) -> TenantId:
+        """Whose key it is."""
+        return self.key.tenant.id
+
 
 class KeyRing:
     """Every key and tenant of the file. Immutable: a reload builds another one."""

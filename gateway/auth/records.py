@@ -41,6 +41,11 @@ class StoredKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
     limits: LimitSettings | None = None
     revoked_s: float | None = None
 
+    @property
+    def tenant_id(self) -> TenantId:
+        """Whose key it is."""
+        return self.tenant
+
     def status(self, now_s: float) -> KeyStatus:
         """Whether it opens anything, apart from its tenant."""
         if self.revoked_s is not None:
