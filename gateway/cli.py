@@ -16,6 +16,7 @@ from gateway import __version__
 from gateway.config.flags import Flags
 from gateway.config.load import load_settings
 from gateway.config.problems import ConfigurationError
+from gateway.config.reload import ConfigFile
 from gateway.keys_command import add_keys_command
 from gateway.routing.catalog import VARIANTS
 from gateway.values import Precision, Variant
@@ -99,11 +100,12 @@ def _positive(text: str) -> int:
 
 def _serve(arguments: argparse.Namespace) -> int:
     flags = Flags(arguments.host, arguments.port, arguments.workers, arguments.no_auth)
-    settings = flags.apply(load_settings(arguments.config, os.environ, VARIANTS))
+    file = ConfigFile(arguments.config, os.environ, VARIANTS, flags)
+    loaded = file.load()
     # Imported here because the server's imports take longer than everything else the command does together.
-    from gateway.app import serve  # noqa: PLC0415
+    from gateway.server import serve  # noqa: PLC0415
 
-    return serve(settings, config_path=arguments.config)
+    return serve(file, loaded)
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from gateway.api.answer import Answer
 from gateway.api.body import read_body
 from gateway.api.exchange import ClientGoneError, Exchange
 from gateway.api.request_ids import draw_request_id, request_id_of
+from gateway.auth.directory import Unseen
 from gateway.auth.keys import extract_key
 from gateway.errors import GatewayError, InternalError, InvalidApiKey, InvalidRequest, MethodNotAllowed, ShuttingDown
 from gateway.observability.record import RequestRecord
@@ -77,6 +78,8 @@ class InferenceEndpoint:
             message = f"Use POST for {exchange.path}."
             raise MethodNotAllowed(message, allow="POST")
         key = self._services.keys.authenticate(extract_key(exchange.headers))
+        if isinstance(key, Unseen):
+            key = await self._services.keys.look_up(key)
         if key is None:
             raise InvalidApiKey
         record.key = key.key_id

@@ -36,7 +36,7 @@ class ModelsEndpoint:
 
     async def list_models(self, request: Request) -> Response:
         """Answer with every model the key may use; aliases too with `?aliases=true`."""
-        key = self._key(request)
+        key = await self._key(request)
         aliases = request.query_params.get("aliases") in ("1", "true")
         cards = [
             _card(model, name)
@@ -48,7 +48,7 @@ class ModelsEndpoint:
 
     async def retrieve_model(self, request: Request) -> Response:
         """Answer with one model, by name or alias. A model the key may not use doesn't exist for it."""
-        key = self._key(request)
+        key = await self._key(request)
         name = request.path_params["model"]
         model = self._services.fleet.find(name)
         if model is None or not key.may_use(model.name):
@@ -56,8 +56,8 @@ class ModelsEndpoint:
             raise ModelNotFound(message, param="model")
         return _json(request, _card(model, name))
 
-    def _key(self, request: Request) -> ApiKey:
-        key = self._services.keys.authenticate(extract_key(request.scope["headers"]))
+    async def _key(self, request: Request) -> ApiKey:
+        key = await self._services.keys.identify(extract_key(request.scope["headers"]))
         if key is None:
             raise InvalidApiKey
         return key

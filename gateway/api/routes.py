@@ -4,7 +4,7 @@ The paths that reach workers are served by the protocol directly, before ASGI: S
 much as the rest of a request. Starlette serves the others, the 404 in OpenAI's shape, and the lifespan.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from gateway.api.models import ModelsEndpoint
 from gateway.api.protocol import RefusalObserver
@@ -30,9 +30,13 @@ class Lifespan(Protocol):
 
 
 def build_starlette(
-    models: ModelsEndpoint, status: StatusEndpoints, lifespan: Lifespan, observer: RefusalObserver
+    models: ModelsEndpoint,
+    status: StatusEndpoints,
+    admin: Iterable[BaseRoute],
+    lifespan: Lifespan,
+    observer: RefusalObserver,
 ) -> Starlette:
-    """Build the application for everything that doesn't reach a worker."""
+    """Build the application for everything that doesn't reach a worker; `admin`: the routes of the admin API."""
     return Starlette(
         routes=[
             Route("/v1/models", models.list_models, methods=["GET"]),
@@ -40,6 +44,7 @@ def build_starlette(
             Route("/healthz", status.healthz, methods=["GET"]),
             Route("/readyz", status.readyz, methods=["GET"]),
             Route("/metrics", status.metrics, methods=["GET"]),
+            *admin,
         ],
         exception_handlers={
             GatewayError: _gateway_error,

@@ -7,14 +7,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api.request_ids import new_request_id, request_id_of
-from gateway.routing.fleet import Fleet
+from gateway.pipeline.services import Services
 
 
 class StatusEndpoints:
     """Answers from what is known already; nothing is asked for it."""
 
-    def __init__(self, fleet: Fleet, render_metrics: Callable[[], bytes]) -> None:
-        self._fleet = fleet
+    def __init__(self, services: Services, render_metrics: Callable[[], bytes]) -> None:
+        self._services = services
         self._render_metrics = render_metrics
 
     async def healthz(self, request: Request) -> Response:
@@ -22,11 +22,22 @@ class StatusEndpoints:
         return _json(request, 200, {"status": "ok"})
 
     async def readyz(self, request: Request) -> Response:
-        """Answer 200 when every model has a worker that is up, else 503 with the reasons."""
-        problems = self._fleet.problems()
-        if problems:
-            return _json(request, 503, {"status": "not ready", "models": problems})
-        return _json(request, 200, {"status": "ready"})
+        """Answer 200 when every model has a worker that is up and limits can be counted or done without, else 503.
+
+        Without Redis the gateway isn't ready where `redis.on_failure` is `closed`: it refuses requests then. Otherwise
+        it serves on, and the answer only tells who counts.
+        """
+        services = self._services
+        models = services.fleet.problems()
+        limiter = services.limiter
+        limits = {"mode": limiter.mode, **({"problem": limiter.problem} if limiter.problem else {})}
+        ready = not models and limiter.mode != "closed"
+        body: dict[str, object] = {"status": "ready" if ready else "not ready"}
+        if models:
+            body["models"] = models
+        body["limits"] = limits
+        body["keys"] = {"in_touch": services.keys.in_touch}
+        return _json(request, 200 if ready else 503, body)
 
     async def metrics(self, request: Request) -> Response:
         """Answer with the metrics in Prometheus' text format."""

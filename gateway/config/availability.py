@@ -27,8 +27,6 @@ def _is_prefix(value: Tree) -> bool:
 UNAVAILABLE: Final[Mapping[str, Callable[[Tree], bool]]] = MappingProxyType(
     {
         "server.workers": _several,
-        "redis": _given,
-        "admin": _given,
         "models[].balance": _is_prefix,
         "models[].fallbacks": _given,
         "tenants[].filter": _given,

@@ -7,7 +7,7 @@ endpoints x models x statuses.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -20,6 +20,7 @@ LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10
 OVERHEAD_BUCKETS_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
 NO_MODEL = "none"
 """Label of requests that end before their model is known."""
+LIMITS_MODES = ("embedded", "shared", "local", "open", "closed")
 NO_ENDPOINT = "none"
 """Label of requests that reach no endpoint: not HTTP, or of an unknown path or method."""
 
@@ -79,9 +80,19 @@ class _RouteCounts:
 class Metrics(Collector):
     """Counts the requests of one gateway process."""
 
-    def __init__(self, workers: Iterable[tuple[str, WorkerView]], version: str) -> None:
+    def __init__(
+        self,
+        workers: Iterable[tuple[str, WorkerView]],
+        version: str,
+        *,
+        limits_mode: Callable[[], str],
+        keys_in_touch: Callable[[], bool],
+    ) -> None:
+        """`limits_mode` tells who counts limits, one of LIMITS_MODES; `keys_in_touch` whether the key store answers."""
         self._workers = tuple(workers)
         self._version = version
+        self._limits_mode = limits_mode
+        self._keys_in_touch = keys_in_touch
         self._in_flight = 0
         self._routes: dict[tuple[str, str], _RouteCounts] = {}
         self._registry = CollectorRegistry()
@@ -118,7 +129,21 @@ class Metrics(Collector):
         info = GaugeMetricFamily("gateway_info", "Version of this gateway.", labels=("version",))
         info.add_metric((self._version,), 1)
         in_flight = GaugeMetricFamily("gateway_requests_in_flight", "Requests being served.", value=self._in_flight)
-        return (info, in_flight, *self._request_families(), *self._worker_families())
+        return (info, in_flight, *self._store_families(), *self._request_families(), *self._worker_families())
+
+    def _store_families(self) -> Iterable[Metric]:
+        modes = GaugeMetricFamily(
+            "gateway_limits_mode", "1 for who counts limits: shared is Redis, others see the README.", labels=("mode",)
+        )
+        mode = self._limits_mode()
+        for name in LIMITS_MODES:
+            modes.add_metric((name,), 1.0 if name == mode else 0.0)
+        in_touch = GaugeMetricFamily(
+            "gateway_key_store_in_touch",
+            "1 when every change of keys is known here.",
+            value=float(self._keys_in_touch()),
+        )
+        return (modes, in_touch)
 
     def _request_families(self) -> Iterable[Metric]:
         route = ("endpoint", "model")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from msgspec import Struct
 
-from gateway.auth.keys import ApiKey, KeyRing
+from gateway.auth.directory import KeyDirectory
+from gateway.auth.keys import ApiKey
 from gateway.config.model import ServerSettings
 from gateway.dialects.control_tokens import MarkerGuard
 from gateway.errors import InvalidRequest, ModelNotAllowed, ModelNotFound
@@ -23,7 +24,7 @@ class Services:
     """The long-lived objects that requests share."""
 
     server: ServerSettings
-    keys: KeyRing
+    keys: KeyDirectory
     fleet: Fleet
     clients: Mapping[Worker, WorkerClient]
     guards: Mapping[Family, MarkerGuard]

@@ -29,7 +29,7 @@ from uvicorn.server import ServerState
 
 from gateway.api.protocol import GatewayProtocol
 from gateway.app import build_app
-from gateway.config.load import load_settings
+from gateway.config.reload import ConfigFile
 from gateway.routing.catalog import VARIANTS
 from gateway.upstream.connection import WorkerConnection
 from gateway.upstream.pool import ConnectionPool
@@ -146,7 +146,8 @@ async def serve_requests(request: bytes, count: int, end: bytes) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(_CONFIG)
         file.flush()
-        app = build_app(load_settings(Path(file.name), {}, VARIANTS), loop)
+        configuration = ConfigFile(Path(file.name), {}, VARIANTS)
+        app = build_app(configuration, configuration.load(), loop)
     for model, worker in app.fleet.workers():
         worker.mark_up(WorkerFacts(model.context_length, (1, 106), parses_calls=False))
     config = uvicorn.Config(

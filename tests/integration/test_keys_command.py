@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.availability import UNAVAILABLE
 from tests.support.key_files import FILE
 from tests.support.redis_server import RedisServer
 
 PASSWORD = "redis-password"
-pytestmark = pytest.mark.skipif("redis" in UNAVAILABLE, reason="the configuration refuses `redis` for now")
 
 
 @pytest.fixture(scope="module")

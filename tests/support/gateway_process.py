@@ -46,10 +46,10 @@ class GatewayProcess:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="gateway-test-"))
-        config_path = self._folder / "gateway.yaml"
-        config_path.write_text(yaml.safe_dump(dict(config)))
+        self.config_path = self._folder / "gateway.yaml"
+        self.rewrite(config)
         self._log_path = self._folder / "stderr.log"
-        command = [sys.executable, "-m", "gateway", "serve", "--config", str(config_path), "--port", "0"]
+        command = [sys.executable, "-m", "gateway", "serve", "--config", str(self.config_path), "--port", "0"]
         self._command = [*command, *arguments]
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[str] | None = None
@@ -70,6 +70,10 @@ class GatewayProcess:
         status = self.stop()
         if kind is None and status != 0:
             raise AssertionError(f"the gateway exited with {status}:\n{self._tail()}")
+
+    def rewrite(self, config: Mapping[str, Any]) -> None:
+        """Give the file other contents; a running gateway reads them when it is told to."""
+        self.config_path.write_text(yaml.safe_dump(dict(config)))
 
     @property
     def pid(self) -> int:

@@ -12,21 +12,22 @@ import pytest
 from gateway import __version__
 from gateway.cli import main
 from gateway.config.model import Settings
+from gateway.config.reload import ConfigFile, Loaded
 
 MODELS = 'models: [{name: google/gemma-3-4b-it, workers: [{url: "http://127.0.0.1:8000"}]}]\n'
 TENANTS = "tenants: [{id: acme, keys: [{id: dev, secret: ${CLI_TEST_KEY}}]}]\n"
 
 
 class Served(ModuleType):
-    """In place of `gateway.app`: remembers what it was asked to serve."""
+    """In place of `gateway.server`: remembers what it was asked to serve."""
 
     def __init__(self) -> None:
-        super().__init__("gateway.app")
-        self.calls: list[tuple[Settings, Path]] = []
+        super().__init__("gateway.server")
+        self.calls: list[tuple[Settings, ConfigFile]] = []
 
-    def serve(self, settings: Settings, *, config_path: Path) -> int:
+    def serve(self, file: ConfigFile, loaded: Loaded) -> int:
         """Return a status that can be told from the command's own."""
-        self.calls.append((settings, config_path))
+        self.calls.append((loaded.settings, file))
         return 7
 
 
@@ -34,8 +35,8 @@ class Served(ModuleType):
 def served(monkeypatch: pytest.MonkeyPatch) -> Served:
     """The stand-in for the server."""
     app = Served()
-    monkeypatch.setitem(sys.modules, "gateway.app", app)
-    monkeypatch.setattr("gateway.app", app, raising=False)
+    monkeypatch.setitem(sys.modules, "gateway.server", app)
+    monkeypatch.setattr("gateway.server", app, raising=False)
     return app
 
 
@@ -70,8 +71,8 @@ def test_check_of_a_bad_file_prints_every_problem(file: Path, capsys: pytest.Cap
 def test_serve_hands_over_the_settings(file: Path, served: Served) -> None:
     """And returns the server's status."""
     assert main(["serve", "--config", str(file)]) == 7
-    ((settings, config_path),) = served.calls
-    assert config_path == file
+    ((settings, reread),) = served.calls
+    assert reread.load().settings == settings
     assert (settings.server.host, settings.server.port, settings.no_auth) == ("127.0.0.1", 8080, False)
 
 

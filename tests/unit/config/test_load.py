@@ -147,8 +147,6 @@ def test_what_is_not_built_yet_is_refused_and_not_ignored() -> None:
     assert set(refused.values()) == {"is not available in this version of the gateway"}
     assert set(refused) == {
         "server.workers",
-        "redis",
-        "admin",
         "models[0].balance",
         "models[0].fallbacks",
         "tenants[0].filter",

@@ -1,0 +1,91 @@
+"""The process that serves: uvicorn around the application, its signals, its exit status."""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import math
+import signal
+from collections.abc import Generator
+from typing import Final
+
+import uvicorn
+import uvloop
+
+from gateway.api.protocol import GatewayProtocol
+from gateway.app import Application, build_app
+from gateway.config.model import ServerSettings
+from gateway.config.reload import ConfigFile, Loaded
+from gateway.observability.logs import configure_logging
+
+KEEP_ALIVE_S: Final = 75
+"""Longer than the idle time of common clients and balancers, so that they close first."""
+
+logger = logging.getLogger("gateway.server")
+
+
+class GatewayServer(uvicorn.Server):
+    """uvicorn's server: says on standard output when it is ready, and ends with exit status 0 after a drain."""
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        """Start listening, then print the line that scripts wait for."""
+        await super().startup(sockets)  # type: ignore[arg-type]
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            print(f"gateway ready on http://{shown}:{port}", flush=True)  # noqa: T201  # the contract's ready line
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Drain on SIGTERM and SIGINT; unlike uvicorn's own, the signal isn't raised again afterwards."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def serve(file: ConfigFile, loaded: Loaded) -> int:
+    """Serve what was read from the file until SIGTERM or SIGINT, drain, and return the exit status.
+
+    SIGHUP reads the file again.
+    """
+    configure_logging()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(file, loaded))
+
+
+async def _serve(file: ConfigFile, loaded: Loaded) -> int:
+    if loaded.settings.no_auth:
+        logger.warning("--no-auth: everybody who reaches this gateway may use every model")
+    loop = asyncio.get_running_loop()
+    app = build_app(file, loaded, loop)
+    loop.add_signal_handler(signal.SIGHUP, app.reloader.reload_soon)
+    server = GatewayServer(_uvicorn_config(app, loaded.settings.server))
+    await server.serve()
+    return 0 if server.started else 1
+
+
+def _uvicorn_config(app: Application, settings: ServerSettings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app.rest,
+        host=settings.host,
+        port=settings.port,
+        http=functools.partial(  # type: ignore[arg-type]  # called as the class is
+            GatewayProtocol,
+            endpoints=app.endpoints,
+            observer=app.observer,
+            write_timeout_s=settings.stream_idle_timeout_s,
+        ),
+        ws="none",
+        lifespan="on",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=math.ceil(settings.drain_s),
+    )
