@@ -30,6 +30,7 @@ from gateway.config.reload import ConfigFile, Loaded, Reloader
 from gateway.dialects.control_tokens import MarkerGuard
 from gateway.dialects.marked_syntax import call_markers
 from gateway.dialects.stops import stop_markers
+from gateway.filters.policy import compile_policies
 from gateway.observability.logs import RequestLog
 from gateway.observability.metrics import Metrics
 from gateway.observability.observer import RequestObserver
@@ -107,6 +108,7 @@ def build_app(file: ConfigFile, loaded: Loaded, loop: asyncio.AbstractEventLoop)
         clients=clients,
         guards=MappingProxyType({m.variant.family: MarkerGuard(m.variant.family) for m in fleet.models}),
         limiter=limiter,
+        policies=compile_policies(settings.filters),
         rng=rng,
         clock=time.monotonic,
     )

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Final, get_args
+from typing import Final, Literal, get_args
 
 from gateway.config.model import (
-    BlockOrRedact,
+    Action,
     ClassifierRule,
     FilterLimits,
     FilterRule,
@@ -18,6 +18,7 @@ from gateway.config.model import (
     PiiRule,
     PiiType,
     Policy,
+    StreamWindow,
 )
 from gateway.config.section import MODEL_NAME, Section
 
@@ -30,11 +31,12 @@ def read_filters(root: Section) -> Mapping[str, FilterSettings]:
 
 
 def _read_filter(section: Section) -> FilterSettings:
-    limits = section.child("limits")
+    limits, stream = section.child("limits"), section.child("stream")
     settings = FilterSettings(
         input=tuple(_read_rule(rule) for rule in section.children("input")),
         output=tuple(_read_rule(rule) for rule in section.children("output")),
         limits=_read_limits(limits) if section.has("limits") else None,
+        stream=_read_window(stream),
     )
     section.close()
     return settings
@@ -51,26 +53,42 @@ def _read_limits(section: Section) -> FilterLimits:
     return limits
 
 
+def _read_window(section: Section) -> StreamWindow:
+    default = StreamWindow()
+    window = StreamWindow(
+        window_chars=section.integer("window_chars", default.window_chars, low=64, high=65_536),
+        window_s=section.number("window_s", default.window_s, low=0.05, high=60),
+    )
+    section.close()
+    return window
+
+
 def _read_keywords(section: Section) -> KeywordsRule:
     words = section.texts("words")
     if not words:
         section.report("words", "at least one word is required")
-    action: BlockOrRedact = section.choice("action", get_args(BlockOrRedact), "block")
-    return KeywordsRule(words, action)
+    action: Action = section.choice("action", get_args(Action), "block")
+    return KeywordsRule(words, action, leetspeak=section.flag("leetspeak", default=False))
 
 
 def _read_patterns(section: Section) -> PatternsRule:
-    pattern_set: PatternSet = section.required_choice("set", get_args(PatternSet))
-    action: BlockOrRedact = section.choice("action", get_args(BlockOrRedact), "redact")
-    return PatternsRule(pattern_set, action)
+    pattern_set: PatternSet | None = section.optional_choice("set", get_args(PatternSet))
+    patterns = section.texts("patterns")
+    if (pattern_set is None) == (not patterns):
+        section.report("set", "give either `set` or `patterns`")
+    action: Action = section.choice("action", get_args(Action), "redact")
+    return PatternsRule(pattern_set, patterns, action)
 
 
 def _read_pii(section: Section) -> PiiRule:
     types: tuple[PiiType, ...] = section.choices("types", get_args(PiiType))
     if not types:
         section.report("types", "at least one type is required")
-    action: BlockOrRedact = section.choice("action", get_args(BlockOrRedact), "redact")
-    return PiiRule(types, action)
+    action: Action = section.choice("action", get_args(Action), "redact")
+    restore = section.flag("restore", default=False)
+    if restore and action != "redact":
+        section.report("restore", "goes with `action: redact` only")
+    return PiiRule(types, action, restore=restore)
 
 
 def _read_classifier(section: Section) -> ClassifierRule:
@@ -79,12 +97,14 @@ def _read_classifier(section: Section) -> ClassifierRule:
     if section.has("policies") and not policies:
         section.report("policies", "at least one policy is required")
     on_error: OnError = section.choice("on_error", get_args(OnError), default.on_error)
-    section.choice("action", ("block",), "block")
+    action: Literal["block", "flag"] = section.choice("action", ("block", "flag"), "block")
     return ClassifierRule(
         model=section.text("model", MODEL_NAME),
         policies=policies or default.policies,
         threshold=section.number("threshold", default.threshold, low=0, high=1),
+        action=action,
         on_error=on_error,
+        timeout_s=section.number("timeout_s", default.timeout_s, low=0.01, high=600),
     )
 
 

@@ -24,9 +24,30 @@ from gateway.values import DialectName, KeyId, ModelName, TenantId, Variant
 
 OnFailure = Literal["local", "open", "closed"]
 Balance = Literal["least-load", "prefix", "round-robin"]
-BlockOrRedact = Literal["block", "redact"]
-PatternSet = Literal["markup"]
-PiiType = Literal["email", "phone", "credit_card", "iban", "ip", "ssn"]
+Action = Literal["block", "redact", "flag"]
+"""`block` ends the request or the answer, `redact` puts a placeholder in the match's place, `flag` only notes it."""
+PatternSet = Literal["markup", "injection"]
+PiiType = Literal[
+    "email",
+    "phone",
+    "credit_card",
+    "iban",
+    "ip",
+    "api_key",
+    "ssn",
+    "aadhaar",
+    "codice_fiscale",
+    "cpf",
+    "cpr",
+    "dni",
+    "fodselsnummer",
+    "hetu",
+    "nino",
+    "nir",
+    "personnummer",
+    "pesel",
+    "steuer_id",
+]
 Policy = Literal["dangerous", "harassment", "hate", "sexual", "violence"]
 OnError = Literal["open", "closed"]
 Over = Literal["reject", "truncate"]
@@ -199,18 +220,25 @@ class TenantSettings:
 
 @dataclass(frozen=True, slots=True)
 class KeywordsRule:
-    """`kind: keywords`: whole words, whatever their case or Unicode spelling."""
+    """`kind: keywords`: whole words and phrases, whatever their case or Unicode spelling."""
 
     words: tuple[str, ...]
-    action: BlockOrRedact = "block"
+    action: Action = "block"
+    leetspeak: bool = False
+    """Digits and signs are read as letters too: `h4t3`."""
 
 
 @dataclass(frozen=True, slots=True)
 class PatternsRule:
-    """`kind: patterns`: a built-in set of expressions. `markup`: active HTML and script URLs."""
+    """`kind: patterns`: a built-in set of expressions, or the operator's own.
 
-    set: PatternSet
-    action: BlockOrRedact = "redact"
+    `markup`: active HTML and script URLs. `injection`: text that plays a turn, a tool's result or a call.
+    """
+
+    set: PatternSet | None
+    patterns: tuple[str, ...] = ()
+    """RE2 syntax, each of a bounded length: `[0-9]{1,12}`, not `[0-9]+`."""
+    action: Action = "redact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +246,9 @@ class PiiRule:
     """`kind: pii`: personal data, checksums verified where there are any."""
 
     types: tuple[PiiType, ...]
-    action: BlockOrRedact = "redact"
+    action: Action = "redact"
+    restore: bool = False
+    """With `redact`: a placeholder that the model repeats becomes the caller's own text again in the reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,9 +260,11 @@ class ClassifierRule:
     policies: tuple[Policy, ...] = ("dangerous", "harassment", "hate", "sexual")
     threshold: float = 0.5
     """Probability of a violation from which on the rule acts."""
-    action: Literal["block"] = "block"
+    action: Literal["block", "flag"] = "block"
     on_error: OnError = "closed"
     """When the classifier doesn't answer: `closed` blocks, `open` lets the text pass."""
+    timeout_s: float = 5
+    """For the answer about one text."""
 
 
 FilterRule = KeywordsRule | PatternsRule | PiiRule | ClassifierRule
@@ -249,12 +281,23 @@ class FilterLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamWindow:
+    """`filters.NAME.stream`: how much of a streamed reply may wait until it is cleared."""
+
+    window_chars: int = 512
+    """The longest match that a rule can make across chunks, and the text that a classifier judges at once."""
+    window_s: float = 2
+    """A classifier that takes longer for a window counts as one that doesn't answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class FilterSettings:
     """One of `filters`: rules in the order they run."""
 
     input: tuple[FilterRule, ...] = ()
     output: tuple[FilterRule, ...] = ()
     limits: FilterLimits | None = None
+    stream: StreamWindow = field(default_factory=StreamWindow)
 
 
 @dataclass(frozen=True, slots=True)

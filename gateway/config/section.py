@@ -117,6 +117,23 @@ class Section:
             return default
         return self._choice(value, key_path(self.path, key), options) or default
 
+    def optional_choice(self, key: str, options: Sequence[_Choice]) -> _Choice | None:
+        """One of `options`, or None."""
+        value = self.take(key)
+        return None if value is None else self._choice(value, key_path(self.path, key), options)
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        """True or false."""
+        value = self.take(key)
+        if isinstance(value, FromEnvironment) and value in ("true", "false"):
+            return value == "true"
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self.report(key, f"must be true or false, not {_kind(value)}")
+            return default
+        return value
+
     def required_choice(self, key: str, options: Sequence[_Choice]) -> _Choice:
         """One of `options`, the first when it is missing or wrong."""
         self._require(key)

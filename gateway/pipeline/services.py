@@ -11,6 +11,8 @@ from gateway.auth.keys import ApiKey
 from gateway.config.model import ServerSettings
 from gateway.dialects.control_tokens import MarkerGuard
 from gateway.errors import InvalidRequest, ModelNotAllowed, ModelNotFound
+from gateway.filters.judging import Classifier
+from gateway.filters.policy import FilterPolicy
 from gateway.observability.record import RequestRecord
 from gateway.pipeline.client import Client
 from gateway.ratelimit.limiter import Limiter
@@ -29,9 +31,13 @@ class Services:
     clients: Mapping[Worker, WorkerClient]
     guards: Mapping[Family, MarkerGuard]
     limiter: Limiter
+    policies: Mapping[str, FilterPolicy]
+    """By the name of the filter."""
     rng: random.Random
     clock: Callable[[], float]
     """Monotonic seconds; the event loop's clock has the same origin, but counts in milliseconds."""
+    classifier: Classifier | None = None
+    """Judges text for policies that ask for it."""
 
 
 class Inbound(Struct):

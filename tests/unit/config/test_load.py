@@ -314,12 +314,16 @@ def test_both_secret_and_hash_are_one_too_many() -> None:
         ("{words: [a]}", "kind", "is required"),
         ("{kind: keywords}", "words", "at least one word"),
         ("{kind: keywords, words: [a], set: markup}", "set", "unknown key"),
-        ("{kind: patterns}", "set", "is required"),
+        ("{kind: keywords, words: [a], leetspeak: 1}", "leetspeak", "must be true or false, not a number"),
+        ("{kind: patterns}", "set", "give either `set` or `patterns`"),
+        ("{kind: patterns, set: markup, patterns: [x]}", "set", "give either `set` or `patterns`"),
+        ("{kind: patterns, set: magic}", "set", "must be markup or injection"),
+        ("{kind: pii, types: [email], action: block, restore: true}", "restore", "goes with `action: redact`"),
         ("{kind: pii, types: [name]}", "types[0]", "must be email, phone"),
         ("{kind: pii, types: []}", "types", "at least one type"),
         ("{kind: classifier, model: nope}", "model", "no such model"),
         ("{kind: classifier, model: nope, policies: []}", "policies", "at least one policy"),
-        ("{kind: classifier, model: nope, action: redact}", "action", "must be block"),
+        ("{kind: classifier, model: nope, action: redact}", "action", "must be block or flag"),
         ("{kind: classifier, model: nope, threshold: 1.1}", "threshold", "must be from 0 to 1"),
         ("{kind: classifier, model: nope, threshold: 1e999}", "threshold", "must be from 0 to 1"),
     ],
@@ -341,7 +345,7 @@ admin: {}
 fallback_providers: {gemini: {options: {}}, openai: 1}
 observability: {log_content: all, alerts: {min_success_rate: 2}}
 tenants: [{id: a, filter: strct, keys: [{id: k, secret: same-secret}]}]
-filters: {strict: {limits: {max_chars: 0, over: cut}}}
+filters: {strict: {limits: {max_chars: 0, over: cut}, stream: {window_chars: 1, window_s: 0}}}
 """
     )
     assert set(found) == {
@@ -355,6 +359,8 @@ filters: {strict: {limits: {max_chars: 0, over: cut}}}
         "tenants[0].filter",
         "filters.strict.limits.max_chars",
         "filters.strict.limits.over",
+        "filters.strict.stream.window_chars",
+        "filters.strict.stream.window_s",
     }
 
 

@@ -1,0 +1,39 @@
+"""What follows from a classifier's verdicts."""
+
+from gateway.config.model import ClassifierRule, FilterSettings
+from gateway.filters.findings import Finding, blocked_by
+from gateway.filters.judging import ClassifierFailedError, Verdict, check_of, decide
+from gateway.filters.policy import compile_policies
+
+RULE = ClassifierRule("shieldgemma", policies=("hate", "sexual"), threshold=0.5)
+
+
+def test_a_probability_at_the_threshold_is_a_violation() -> None:
+    """Each violated policy is one finding that counts the passages."""
+    verdicts = [[Verdict("hate", 0.5), Verdict("sexual", 0.49)], [Verdict("hate", 0.9), Verdict("sexual", 0.1)]]
+    assert decide(check_of(RULE), verdicts) == (Finding("classifier.hate", "block", 2),)
+
+
+def test_text_below_the_threshold_passes() -> None:
+    """No finding means that the text may pass."""
+    assert decide(check_of(RULE), [[Verdict("hate", 0.1), Verdict("sexual", 0.0)]]) == ()
+
+
+def test_without_verdicts_closed_blocks_and_open_flags() -> None:
+    """`on_error` says what a classifier that doesn't answer means; the outcome is seen either way."""
+    failed = ClassifierFailedError("timeout")
+    closed = ClassifierRule("shieldgemma", on_error="closed")
+    flagging = ClassifierRule("shieldgemma", on_error="closed", action="flag")
+    opened = ClassifierRule("shieldgemma", on_error="open")
+    assert blocked_by(decide(check_of(closed), failed)) == "classifier.unavailable"
+    assert decide(check_of(flagging), failed) == (Finding("classifier.unavailable", "flag"),)
+    assert decide(check_of(opened), failed) == (Finding("classifier.unavailable", "flag"),)
+    assert failed.reason == "timeout"
+
+
+def test_a_policy_names_what_a_classifier_is_asked_on_each_side() -> None:
+    """Input and output rules are apart."""
+    (policy,) = compile_policies({"strict": FilterSettings(output=(RULE,))}).values()
+    assert policy.name == "strict"
+    assert policy.checks("input") == ()
+    assert policy.checks("output") == (check_of(RULE),)
