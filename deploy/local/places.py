@@ -35,6 +35,10 @@ class Places:
         return self.home / ("engine-gpu" if gpu else "engine-cpu")
 
     @property
+    def helm_venv(self) -> Path:
+        return self.home / "helm"
+
+    @property
     def models(self) -> Path:
         return self.home / "models"
 

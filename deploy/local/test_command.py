@@ -17,7 +17,8 @@ from deploy.local.processes import Child
 from deploy.local.progress import SetupError, Step
 from deploy.local.supervision import supervised
 
-RINGS = ("unit", "property", "contract", "integration", "engine")
+RINGS = ("unit", "property", "helm", "contract", "integration", "engine")
+RINGS_WITHOUT_CLOCK = ("unit", "property", "helm")  # run while the engines start
 OPENAI_TESTS = "tests/contract/**/test_openai_python*.py"
 FRAMEWORK_TESTS = "tests/contract/agents/frameworks/test_*.py"
 NODE_SUITES = ("tests/contract/node", "tests/contract/agents/node")
@@ -72,7 +73,7 @@ def _test(rings: Sequence[str], places: Places, children: list[Child]) -> int:
     _prepare(rings, places)
     outcomes: list[Outcome] = []
     for ring in rings:
-        if engines is not None and ring not in ("unit", "property"):
+        if engines is not None and ring not in RINGS_WITHOUT_CLOCK:
             os.environ.update(_wait_for_engines(engines, announcement))
             engines = None
         outcomes.append(_run_ring(ring, f"tests/{ring}", places.gateway_venv, places, children))
@@ -112,6 +113,9 @@ def _wait_for_engines(engines: Child, announcement: Path) -> dict[str, str]:
 def _prepare(rings: Sequence[str], places: Places) -> None:
     """What single rings need beyond the development environment."""
     _install_system_tools(rings, places)
+    if "helm" in rings:
+        with Step("helm") as step:
+            environments.helm_environment(places, step)
     if "contract" in rings:
         with Step("openai 2") as step:
             environments.openai2_environment(places, step)

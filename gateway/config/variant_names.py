@@ -10,7 +10,7 @@ _INSTRUCTION_TUNED = "-it"
 
 def named_variant(name: str, variants: Mapping[str, Variant]) -> Variant | None:
     """The entry that `name` spells out: in any case, with or without `google/`."""
-    return _spellings(variants).get(name.lower().removeprefix("google/"))
+    return spellings(variants).get(name.lower().removeprefix("google/"))
 
 
 def guess_variant(name: str, variants: Mapping[str, Variant]) -> Variant | None:
@@ -20,12 +20,13 @@ def guess_variant(name: str, variants: Mapping[str, Variant]) -> Variant | None:
     pretrained twin of an instruction-tuned checkpoint (`gemma-3-4b-pt`, `gemma-3-270m`) is the same entry.
     """
     base = name.lower().rpartition("/")[2]
-    spellings = _spellings(variants)
-    matches = [spelling for spelling in spellings if _begins_with(base, spelling)]
-    return spellings[max(matches, key=len)] if matches else None
+    known = spellings(variants)
+    matches = [spelling for spelling in known if _begins_with(base, spelling)]
+    return known[max(matches, key=len)] if matches else None
 
 
-def _spellings(variants: Mapping[str, Variant]) -> dict[str, Variant]:
+def spellings(variants: Mapping[str, Variant]) -> dict[str, Variant]:
+    """Entries by every lower-case name they go by."""
     pretrained = {name.lower().removesuffix(_INSTRUCTION_TUNED): variant for name, variant in variants.items()}
     return pretrained | {name.lower(): variant for name, variant in variants.items()}
 

@@ -1,0 +1,36 @@
+"""Writes what the Helm chart knows from the gateway's code: the catalogue of variants.
+
+It is committed; a unit test says when it is out of step with the code.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from gateway.config.variant_names import spellings
+from gateway.routing.catalog import VARIANTS
+
+CHART = Path(__file__).resolve().parents[2] / "helm" / "gemma-gateway"
+CATALOG = CHART / "files" / "catalog.json"
+
+
+def catalog_text() -> str:
+    """`variants` by name, as `gateway models` has them; `spellings`: from each beginning of a name to its variant."""
+    listed = subprocess.run([sys.executable, "-m", "gateway", "models", "--json"], capture_output=True, check=True)
+    value = {
+        "variants": {entry["variant"]: entry for entry in json.loads(listed.stdout)},
+        "spellings": {spelling: variant.name for spelling, variant in sorted(spellings(VARIANTS).items())},
+    }
+    return json.dumps(value, indent=1) + "\n"
+
+
+def main() -> int:
+    """Write the files anew."""
+    CATALOG.write_text(catalog_text())
+    print(f"wrote {CATALOG.relative_to(CHART.parents[1])}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

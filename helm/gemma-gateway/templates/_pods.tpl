@@ -1,0 +1,47 @@
+{{/* Parts of pods that several templates share. */}}
+
+{{/* Where a pod may run: (dict "root" $ "values" .Values.gateway "selector" (dict …)) */}}
+{{- define "gg.placement" -}}
+{{- with .values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if eq (toString .values.topologySpreadConstraints) "<nil>" }}
+topologySpreadConstraints:
+  {{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+  - maxSkew: 1
+    topologyKey: {{ $key }}
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "gg.selector" $.selector | nindent 8 }}
+  {{- end }}
+{{- else if .values.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- toYaml .values.topologySpreadConstraints | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Seconds from preStop to SIGKILL: the wait, the drain, and what it takes to close. */}}
+{{- define "gg.gatewayGraceSeconds" -}}
+{{- default (add .Values.gateway.preStopSeconds (ceil .Values.config.server.drain_s) 10) .Values.gateway.terminationGracePeriodSeconds -}}
+{{- end -}}
+
+{{- define "gg.readinessPath" -}}
+{{- if ne .Values.gateway.readinessPath "auto" -}}
+{{- .Values.gateway.readinessPath -}}
+{{- else -}}
+{{- ternary "/readyz" "/healthz" (eq (len .Values.models) 1) -}}
+{{- end -}}
+{{- end -}}
