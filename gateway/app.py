@@ -40,12 +40,12 @@ from gateway.pipeline.chat import chat
 from gateway.pipeline.completions import complete
 from gateway.pipeline.embeddings import embed
 from gateway.pipeline.services import Services
+from gateway.pipeline.worker_clients import WorkerClients
 from gateway.ratelimit.build import build_store
 from gateway.ratelimit.limiter import Limiter
 from gateway.ratelimit.policy import LimitBook
-from gateway.routing.fleet import Fleet, Worker, build_fleet
+from gateway.routing.fleet import Fleet, build_fleet
 from gateway.routing.health import HealthMonitor
-from gateway.upstream.vllm import WorkerClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +79,8 @@ def build_app(file: ConfigFile, loaded: Loaded, loop: asyncio.AbstractEventLoop)
     replica = secrets.token_hex(6)
     rng = random.Random()  # noqa: S311  # spreads load, protects nothing
     fleet = build_fleet(settings.models, created=int(time.time()))
-    clients: Mapping[Worker, WorkerClient] = MappingProxyType(
-        {
-            worker: WorkerClient(worker.url, api_key=worker.api_key.reveal() if worker.api_key else None, loop=loop)
-            for _, worker in fleet.workers()
-        }
-    )
+    clients = WorkerClients(loop)
+    fleet.subscribe(clients)
     limits = build_store(settings.redis, clock_us=_microseconds, replica=replica, rng=rng)
     limiter = Limiter(limits, LimitBook(settings.tenants, settings.models))
     records = _build_records(settings.redis)
@@ -114,7 +110,7 @@ def build_app(file: ConfigFile, loaded: Loaded, loop: asyncio.AbstractEventLoop)
     )
     usage = UsageRecorder(records.usage)
     metrics = Metrics(
-        [(model.name, worker) for model, worker in fleet.workers()],
+        lambda: ((model.name, worker) for model, worker in fleet.workers()),
         __version__,
         limits_mode=lambda: limiter.mode,
         keys_in_touch=lambda: keys.in_touch,
@@ -130,8 +126,7 @@ def build_app(file: ConfigFile, loaded: Loaded, loop: asyncio.AbstractEventLoop)
         finally:
             await reloader.close()
             await records.close()
-            for client in clients.values():
-                client.close()
+            clients.close()
             log.close()
 
     endpoints = {

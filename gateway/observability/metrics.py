@@ -82,14 +82,16 @@ class Metrics(Collector):
 
     def __init__(
         self,
-        workers: Iterable[tuple[str, WorkerView]],
+        workers: Callable[[], Iterable[tuple[str, WorkerView]]],
         version: str,
         *,
         limits_mode: Callable[[], str],
         keys_in_touch: Callable[[], bool],
     ) -> None:
-        """`limits_mode` tells who counts limits, one of LIMITS_MODES; `keys_in_touch` whether the key store answers."""
-        self._workers = tuple(workers)
+        """`workers` returns those there are, each with its model's name: one that has left has no series any more.
+        `limits_mode` tells who counts limits, one of LIMITS_MODES; `keys_in_touch` whether the key store answers.
+        """
+        self._workers = workers
         self._version = version
         self._limits_mode = limits_mode
         self._keys_in_touch = keys_in_touch
@@ -170,7 +172,7 @@ class Metrics(Collector):
         labels = ("model", "worker")
         up = GaugeMetricFamily("gateway_worker_up", "1 when the worker answers and serves its model.", labels=labels)
         load = GaugeMetricFamily("gateway_worker_in_flight", "Requests of this gateway at the worker.", labels=labels)
-        for model, worker in self._workers:
+        for model, worker in self._workers():
             up.add_metric((model, worker.id), 1.0 if worker.state == "up" else 0.0)
             load.add_metric((model, worker.id), worker.in_flight)
         return (up, load)

@@ -15,7 +15,8 @@ from gateway.errors import InvalidRequest
 from gateway.pipeline.dispatch import WorkerRequest
 from gateway.pipeline.media import fetched_urls
 from gateway.pipeline.services import Services
-from gateway.routing.fleet import ServedModel, Worker
+from gateway.routing.fleet import ServedModel
+from gateway.routing.worker import Worker
 from gateway.values import DialectName
 from gateway.wire.chat import FORWARDED, ChatRequest, NamedToolChoice
 

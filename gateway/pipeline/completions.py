@@ -16,7 +16,8 @@ from gateway.pipeline.relay import StreamRelay, rename_pair
 from gateway.pipeline.services import Inbound, Services, admit
 from gateway.ratelimit.estimates import estimate_prompt_tokens
 from gateway.ratelimit.limiter import Demand
-from gateway.routing.fleet import ServedModel, Worker
+from gateway.routing.fleet import ServedModel
+from gateway.routing.worker import Worker
 from gateway.values import Task
 from gateway.wire.completions import FORWARDED, CompletionRequest, parse_completion_request
 from gateway.wire.replies import CompletionReply, UsageBody, usage_body

@@ -20,7 +20,8 @@ from gateway.pipeline.worker_errors import (
     error_of_failure,
     error_of_status,
 )
-from gateway.routing.fleet import ServedModel, Worker
+from gateway.routing.fleet import ServedModel
+from gateway.routing.worker import Worker
 from gateway.upstream.failures import (
     ConnectFailed,
     ConnectionLost,
@@ -71,7 +72,7 @@ class Dispatched(Struct, eq=False):
 
     def close(self) -> None:
         """Give the connection back or abort the request; free its place in the worker's load."""
-        self.worker.in_flight -= 1
+        self.worker.release()
         self.reply.close()
 
 
@@ -91,7 +92,7 @@ async def dispatch(
         record.attempts += 1
         record.sent_at = services.clock()
         client = services.clients[worker]
-        worker.in_flight += 1
+        worker.take()
         try:
             if request.tokenised is None:
                 reply = await client.post(
@@ -104,7 +105,7 @@ async def dispatch(
             else:
                 reply = await _post_tokens(client, request.path, request.body, request.tokenised, call, heartbeat)
         except UpstreamFailure as failure:
-            worker.in_flight -= 1
+            worker.release()
             record.cause = f"{worker.id}: {failure}"
             error = error_of_failure(failure)
             if isinstance(failure, ConnectFailed):
@@ -113,7 +114,7 @@ async def dispatch(
                 break
             continue
         except BaseException:  # cancellation too: the worker's load must not keep a request that is gone
-            worker.in_flight -= 1
+            worker.release()
             raise
         dispatched = Dispatched(worker, reply)
         status = reply.status

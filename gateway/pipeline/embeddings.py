@@ -17,7 +17,7 @@ from gateway.pipeline.limits import hold, release
 from gateway.pipeline.services import Inbound, Services, admit
 from gateway.ratelimit.estimates import estimate_prompt_tokens
 from gateway.ratelimit.limiter import Demand
-from gateway.routing.fleet import Worker
+from gateway.routing.worker import Worker
 from gateway.values import Task, Usage
 from gateway.wire.embeddings import EmbeddingRequest, parse_embedding_request
 from gateway.wire.replies import EmbeddingItem, EmbeddingReply

@@ -15,9 +15,9 @@ from gateway.filters.judging import Classifier
 from gateway.filters.policy import FilterPolicy
 from gateway.observability.record import RequestRecord
 from gateway.pipeline.client import Client
+from gateway.pipeline.worker_clients import WorkerClients
 from gateway.ratelimit.limiter import Limiter
-from gateway.routing.fleet import Fleet, ServedModel, Worker
-from gateway.upstream.vllm import WorkerClient
+from gateway.routing.fleet import Fleet, ServedModel
 from gateway.values import Family, RequestId, Task
 
 
@@ -28,7 +28,7 @@ class Services:
     server: ServerSettings
     keys: KeyDirectory
     fleet: Fleet
-    clients: Mapping[Worker, WorkerClient]
+    clients: WorkerClients
     guards: Mapping[Family, MarkerGuard]
     limiter: Limiter
     policies: Mapping[str, FilterPolicy]

@@ -1,54 +1,19 @@
-"""The models of the configuration and the workers behind them.
+"""The models of the configuration and the workers behind them, which may come and go while requests are served.
 
-Mutable state of a worker (what is in flight, whether it answers, what it told when it joined) is owned here and changed
-through the worker's own methods; everything else is fixed when the fleet is built.
+Only the event loop's thread changes a fleet. A worker that joins or leaves makes a new set of workers for its model,
+swapped in by one assignment: whoever is choosing sees the old set or the new one.
 """
 
 import random
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Protocol
 from urllib.parse import urlsplit
 
-from gateway.config.model import Balance, ModelSettings, Secret
-from gateway.routing.balance import least_loaded, next_in_turn
-from gateway.values import DialectName, ModelName, Variant, WorkerFacts, WorkerId
-
-WorkerState = Literal["unknown", "up", "down", "misconfigured"]
-"""unknown: not probed yet. misconfigured: it answers, but doesn't serve the model."""
-
-
-@dataclass(slots=True, eq=False)
-class Worker:
-    """One vLLM server of one model."""
-
-    id: WorkerId
-    url: str
-    api_key: Secret | None
-    weight: float = 1.0
-    in_flight: int = 0
-    """Requests of this gateway that the worker has and that have not ended."""
-    state: WorkerState = "unknown"
-    problem: str = ""
-    """Why it isn't up; for operators."""
-    facts: WorkerFacts | None = None
-
-    @property
-    def usable(self) -> bool:
-        """Whether requests may go there: not before it is known to be down, never when it serves another model."""
-        return self.state in ("up", "unknown")
-
-    def mark_up(self, facts: WorkerFacts) -> None:
-        """It answers and serves the model."""
-        self.state, self.problem, self.facts = "up", "", facts
-
-    def mark_down(self, problem: str) -> None:
-        """It does not answer."""
-        self.state, self.problem = "down", problem
-
-    def mark_misconfigured(self, problem: str) -> None:
-        """It answers, but requests would go wrong."""
-        self.state, self.problem = "misconfigured", problem
+from gateway.config.model import Balance, ModelSettings
+from gateway.routing.worker import Worker
+from gateway.routing.worker_set import WorkerSet
+from gateway.values import DialectName, ModelName, Variant, WorkerId
 
 
 @dataclass(slots=True, eq=False)
@@ -63,11 +28,15 @@ class ServedModel:
     aliases: tuple[str, ...]
     balance: Balance
     workers: tuple[Worker, ...]
+    """Changed by `Fleet.add` and `Fleet.remove` only."""
     created: int
     """Unix seconds, for `/v1/models`."""
     context_length: int
     """Tokens, as configured; an engine may allow fewer."""
-    _turn: int = field(default=0, repr=False)
+    _set: WorkerSet = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._set = WorkerSet(self.workers, self.balance)
 
     @property
     def context_tokens(self) -> int:
@@ -75,25 +44,26 @@ class ServedModel:
         known = [w.facts.max_context_tokens for w in self.workers if w.facts and w.facts.max_context_tokens]
         return min([self.context_length, *known])
 
-    def pick(self, tried: Collection[Worker], rng: random.Random) -> Worker | None:
-        """Choose a worker that isn't in `tried`; None when none is left.
+    def use(self, workers: tuple[Worker, ...]) -> None:
+        """Choose among these workers from now on."""
+        self._set = WorkerSet(workers, self.balance)
+        self.workers = workers
 
-        When no worker is known to be usable, one that is down is tried all the same: the probe may be wrong, and the
-        last worker is never given up.
-        """
-        if len(self.workers) == 1 and not tried and self.workers[0].state == "up":
-            return self.workers[0]
-        candidates = [w for w in self.workers if w.usable and w not in tried]
-        if not candidates:
-            candidates = [w for w in self.workers if w.state == "down" and w not in tried]
-        if not candidates:
-            return None
-        if len(candidates) == 1:
-            return candidates[0]
-        if self.balance == "round-robin":
-            self._turn += 1
-            return next_in_turn(candidates, self._turn)
-        return least_loaded(candidates, rng)
+    def pick(self, tried: Collection[Worker], rng: random.Random) -> Worker | None:
+        """Choose a worker that isn't in `tried`; None when none is left."""
+        return self._set.pick(tried, rng)
+
+
+class FleetListener(Protocol):
+    """Is told which workers there are: first of those that are there already, then of each change."""
+
+    def joined(self, model: ServedModel, worker: Worker) -> None:
+        """Note a worker, before the first request may go there."""
+        ...
+
+    def left(self, model: ServedModel, worker: Worker) -> None:
+        """Note that no request will go there any more; those under way may go on."""
+        ...
 
 
 class Fleet:
@@ -104,6 +74,7 @@ class Fleet:
         by_name: dict[str, ServedModel] = {alias: model for model in self.models for alias in model.aliases}
         by_name.update({model.name: model for model in self.models})
         self._by_name: Mapping[str, ServedModel] = by_name
+        self._listeners: list[FleetListener] = []
 
     def find(self, name: str) -> ServedModel | None:
         """Return the model of this name or alias."""
@@ -113,13 +84,55 @@ class Fleet:
         """Yield every worker with its model."""
         return ((model, worker) for model in self.models for worker in model.workers)
 
+    def find_workers(self, worker_id: str) -> list[tuple[ServedModel, Worker]]:
+        """Return the workers of this id: one engine may serve several models."""
+        return [(model, worker) for model, worker in self.workers() if worker.id == worker_id]
+
+    def add(self, model: ServedModel, worker: Worker) -> bool:
+        """Let a worker join a model; False, changing nothing, when the model has one of its id."""
+        if any(known.id == worker.id for known in model.workers):
+            return False
+        for listener in self._listeners:
+            listener.joined(model, worker)
+        model.use((*model.workers, worker))
+        return True
+
+    def remove(self, model: ServedModel, worker: Worker) -> bool:
+        """Let a worker leave; its requests go on to their end. False when it isn't one of the model's."""
+        if worker not in model.workers:
+            return False
+        model.use(tuple(known for known in model.workers if known is not worker))
+        worker.attach(None, 0)
+        for listener in self._listeners:
+            listener.left(model, worker)
+        return True
+
+    def subscribe(self, listener: FleetListener) -> None:
+        """Tell `listener` of every worker there is, then of those that join and leave."""
+        self._listeners.append(listener)
+        for model, worker in self.workers():
+            listener.joined(model, worker)
+
+    def unsubscribe(self, listener: FleetListener) -> None:
+        """Tell `listener` no more."""
+        self._listeners.remove(listener)
+
     def problems(self) -> dict[str, str]:
         """Return, per model without a usable worker, why; empty when every model can be served."""
         return {
-            model.name: "; ".join(f"{w.id}: {w.problem or w.state}" for w in model.workers)
+            model.name: "; ".join(f"{w.id}: {_trouble(w)}" for w in model.workers) or "it has no workers"
             for model in self.models
-            if not any(w.state == "up" for w in model.workers)
+            if not any(w.state == "up" and not w.draining for w in model.workers)
         }
+
+
+def _trouble(worker: Worker) -> str:
+    return "draining" if worker.draining else worker.problem or worker.state
+
+
+def worker_id(url: str) -> WorkerId:
+    """Return the id of the worker at a URL: its `host:port`."""
+    return WorkerId(urlsplit(url).netloc)
 
 
 def build_fleet(models: Iterable[ModelSettings], *, created: int) -> Fleet:
@@ -132,9 +145,7 @@ def build_fleet(models: Iterable[ModelSettings], *, created: int) -> Fleet:
             dialect=model.dialect,
             aliases=model.aliases,
             balance=model.balance,
-            workers=tuple(
-                Worker(WorkerId(urlsplit(w.url).netloc), w.url, w.api_key, float(w.weight)) for w in model.workers
-            ),
+            workers=tuple(Worker(worker_id(w.url), w.url, w.api_key, float(w.weight)) for w in model.workers),
             created=created,
             context_length=model.context_length,
         )

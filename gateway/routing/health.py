@@ -1,9 +1,9 @@
 """Finding out whether workers answer, and what they are, with probes of their own.
 
-Each worker has one task. A worker is up when `/health` answers and `/v1/models` lists the model, with its context
-length: both are asked each time, since it may have been restarted with other flags between two probes. The ids of the
-family's end-of-turn markers are asked when it comes up. Probes never touch the path of requests: routing reads the
-state they leave behind.
+Each worker has one task, from the moment it joins the fleet until it leaves. A worker is up when `/health` answers and
+`/v1/models` lists the model, with its context length: both are asked each time, since it may have been restarted with
+other flags between two probes. The ids of the family's end-of-turn markers are asked when it comes up. Probes never
+touch the path of requests: routing reads the state they leave behind.
 """
 
 import asyncio
@@ -16,7 +16,8 @@ from typing import Self
 import httpx2
 import msgspec
 
-from gateway.routing.fleet import Fleet, ServedModel, Worker
+from gateway.routing.fleet import Fleet, ServedModel
+from gateway.routing.worker import Worker
 from gateway.values import Family, WorkerFacts
 
 PROBE_TIMEOUT_S = 5.0
@@ -54,21 +55,37 @@ class HealthMonitor:
         self._stop_markers = stop_markers
         self._call_markers = call_markers
         self._rng = rng
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[Worker, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._http = httpx2.AsyncClient(timeout=PROBE_TIMEOUT_S, trust_env=False, headers={"user-agent": USER_AGENT})
 
     async def __aenter__(self) -> Self:
-        for model, worker in self._fleet.workers():
-            self._tasks.append(asyncio.create_task(self._watch(model, worker), name=f"health {worker.id}"))
+        self._fleet.subscribe(self)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
+        self._fleet.unsubscribe(self)
+        for worker in tuple(self._tasks):
+            self._end(worker)
+        for task in tuple(self._ending):
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self._http.aclose()
+
+    def joined(self, model: ServedModel, worker: Worker) -> None:
+        """Watch a worker."""
+        self._tasks[worker] = asyncio.create_task(self._watch(model, worker), name=f"health {worker.id}")
+
+    def left(self, model: ServedModel, worker: Worker) -> None:
+        """Watch a worker no more."""
+        del model
+        self._end(worker)
+
+    def _end(self, worker: Worker) -> None:
+        task = self._tasks.pop(worker)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        task.cancel()
 
     async def _watch(self, model: ServedModel, worker: Worker) -> None:
         while True:

@@ -50,6 +50,7 @@ class ConnectionPool:
         self._loop = loop
         self._tls = ssl.create_default_context() if origin.tls else None
         self._idle: deque[WorkerConnection] = deque()
+        self._closed = False
 
     def take_idle(self) -> WorkerConnection | None:
         """Return a connection that was used before, or None."""
@@ -79,7 +80,7 @@ class ConnectionPool:
 
     def give_back(self, connection: WorkerConnection) -> None:
         """Take a connection back after its exchange; close it unless another may follow."""
-        if not connection.reusable or len(self._idle) >= MAX_IDLE:
+        if not connection.reusable or self._closed or len(self._idle) >= MAX_IDLE:
             connection.abort()
             return
         connection.release()
@@ -89,6 +90,7 @@ class ConnectionPool:
             self._idle.popleft().abort()
 
     def close(self) -> None:
-        """Close all idle connections."""
+        """Close all idle connections; those that are lent are closed when they come back."""
+        self._closed = True
         while self._idle:
             self._idle.pop().abort()

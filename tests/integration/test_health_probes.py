@@ -10,8 +10,9 @@ import pytest
 from gateway.dialects.marked_syntax import call_markers
 from gateway.dialects.stops import stop_markers
 from gateway.routing.catalog import VARIANTS
-from gateway.routing.fleet import Fleet, ServedModel, Worker, WorkerState
+from gateway.routing.fleet import Fleet, ServedModel
 from gateway.routing.health import HealthMonitor
+from gateway.routing.worker import Worker, WorkerState
 from gateway.values import ModelName, WorkerId
 from tests.support.raw_http import MODEL
 from tests.support.sim_worker import Fault, FaultKind, Script, Settings, SimWorker

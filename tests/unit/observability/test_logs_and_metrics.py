@@ -80,7 +80,7 @@ def test_timestamps_over_a_second() -> None:
 def test_metrics_add_up() -> None:
     """Counts per status, cumulative buckets, tokens by kind, workers at the scrape."""
     worker = SimpleNamespace(id="w:1", state="up", in_flight=3)
-    metrics = Metrics([("m", worker)], "1.2.3", limits_mode=lambda: "local", keys_in_touch=lambda: True)
+    metrics = Metrics(lambda: [("m", worker)], "1.2.3", limits_mode=lambda: "local", keys_in_touch=lambda: True)
     for status in (200, 200, 499):
         metrics.begin()
         one = record(model=ModelName("m"), first_byte_at=10.02, sent_at=10.0001, usage=Usage(10, 5))

@@ -1,0 +1,34 @@
+"""The clients of a fleet's workers: one is made when a worker joins and closed when it leaves."""
+
+import asyncio
+
+from gateway.routing.fleet import ServedModel
+from gateway.routing.worker import Worker
+from gateway.upstream.vllm import WorkerClient
+
+
+class WorkerClients:
+    """Follows a fleet; whoever makes it closes it. A client that is closed finishes the exchanges it has begun."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._clients: dict[Worker, WorkerClient] = {}
+
+    def joined(self, model: ServedModel, worker: Worker) -> None:
+        """Make the worker's client."""
+        del model
+        key = worker.api_key.reveal() if worker.api_key else None
+        self._clients[worker] = WorkerClient(worker.url, api_key=key, loop=self._loop)
+
+    def left(self, model: ServedModel, worker: Worker) -> None:
+        """Close the worker's client."""
+        del model
+        self._clients.pop(worker).close()
+
+    def __getitem__(self, worker: Worker) -> WorkerClient:
+        return self._clients[worker]
+
+    def close(self) -> None:
+        """Close them all."""
+        for client in self._clients.values():
+            client.close()
