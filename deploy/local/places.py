@@ -31,6 +31,10 @@ class Places:
     def agents_venv(self) -> Path:
         return self.checkout / ".venv-agents"
 
+    @property
+    def image_tools_venv(self) -> Path:
+        return self.home / "image-tools"
+
     def engine_venv(self, *, gpu: bool) -> Path:
         return self.home / ("engine-gpu" if gpu else "engine-cpu")
 

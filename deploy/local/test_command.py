@@ -17,8 +17,8 @@ from deploy.local.processes import Child
 from deploy.local.progress import SetupError, Step
 from deploy.local.supervision import supervised
 
-RINGS = ("unit", "property", "helm", "contract", "integration", "engine")
-RINGS_WITHOUT_CLOCK = ("unit", "property", "helm")  # run while the engines start
+RINGS = ("unit", "property", "helm", "images", "contract", "integration", "engine")
+RINGS_WITHOUT_CLOCK = ("unit", "property", "helm", "images")  # run while the engines start
 OPENAI_TESTS = "tests/contract/**/test_openai_python*.py"
 FRAMEWORK_TESTS = "tests/contract/agents/frameworks/test_*.py"
 NODE_SUITES = ("tests/contract/node", "tests/contract/agents/node")
@@ -28,6 +28,7 @@ NO_TESTS = 5  # pytest's own status for it
 SYSTEM_TOOLS = {
     "contract": {"node": "nodejs", "npm": "npm"},
     "integration": {"redis-server": "redis-server"},
+    "images": {"redis-server": "redis-server"},
 }
 
 
@@ -116,6 +117,9 @@ def _prepare(rings: Sequence[str], places: Places) -> None:
     if "helm" in rings:
         with Step("helm") as step:
             environments.helm_environment(places, step)
+    if "images" in rings:
+        with Step("image tools") as step:
+            environments.image_tools_environment(places, step)
     if "contract" in rings:
         with Step("openai 2") as step:
             environments.openai2_environment(places, step)
