@@ -66,9 +66,8 @@ class Worker:
         script = self.scripts.take(exchange.seen.path, prompt.said)
         plan = self._plan(request, script, [prompt], wanted, name)
         request.check_logprobs(request.top_logprobs)
-        shape = self._shape(
-            exchange, request, "chatcmpl-", logprobs=bool(request.logprobs), top=request.top_logprobs or 0
-        )
+        wants_logprobs = bool(request.logprobs)
+        shape = self._shape(exchange, request, script, "chatcmpl-", wants_logprobs, request.top_logprobs or 0)
         if not request.stream:
             reply = replies.chat_completion(plan, shape)
             for choice in reply["choices"] if self.settings.tool_parser else ():
@@ -86,7 +85,7 @@ class Worker:
         plan = self._plan(request, script, prompts, request.max_tokens, "max_tokens")
         request.check_logprobs(request.logprobs)
         wants_logprobs = request.logprobs is not None
-        shape = self._shape(exchange, request, "cmpl-", logprobs=wants_logprobs, top=request.logprobs or 0)
+        shape = self._shape(exchange, request, script, "cmpl-", wants_logprobs, request.logprobs or 0)
         if not request.stream:
             await self._send_reply(exchange, plan, replies.text_completion(plan, shape, echo=request.echo))
             return
@@ -172,7 +171,9 @@ class Worker:
     def _request_id(self, exchange: Exchange) -> str:
         return exchange.seen.header("x-request-id") or f"{exchange.seen.number:032x}"
 
-    def _shape(self, exchange: Exchange, request: Sampling, prefix: str, *, logprobs: bool, top: int) -> replies.Shape:
+    def _shape(
+        self, exchange: Exchange, request: Sampling, script: Script, prefix: str, logprobs: bool, top: int
+    ) -> replies.Shape:
         options = request.stream_options
         include = bool(options and options.include_usage)
         return replies.Shape(
@@ -184,6 +185,21 @@ class Worker:
             logprobs=logprobs,
             top_logprobs=top,
             return_token_ids=bool(request.return_token_ids),
+            ids_as_tokens=bool(request.return_tokens_as_token_ids),
+            watched=self._watched(request, script),
+        )
+
+    def _watched(self, request: Sampling, script: Script) -> tuple[tuple[str, float], ...] | None:
+        if not request.logprob_token_ids:
+            return None
+        texts = {number: self.tokenizer.decode([number]) for number in request.logprob_token_ids}
+        said = {text: -9.0 for text in texts.values()} | {"No": -0.01}
+        if script.token_logprobs is not None:
+            said = script.token_logprobs
+        return tuple(
+            (f"token_id:{number}" if request.return_tokens_as_token_ids else text, said[text])
+            for number, text in texts.items()
+            if text in said
         )
 
     def _model_card(self, name: str, parent: str | None) -> dict[str, Any]:
@@ -223,6 +239,7 @@ class Worker:
         """A plain reply; it takes as long as a stream of the same text would."""
         script = plan.script
         pieces = max((len(choice.pieces) for choice in plan.choices), default=0)
+        await self.scripts.meet(script)
         await asyncio.sleep(script.first_delay_s + script.delay_s * pieces)
         self._count(plan)
         if script.fault is None or not replaces_reply(exchange, script.fault, streaming=False):
@@ -242,6 +259,7 @@ class Worker:
         kind: str,
     ) -> None:
         script, fault = plan.script, plan.script.fault
+        await self.scripts.meet(script)
         await asyncio.sleep(script.first_delay_s)
         if fault is not None and replaces_reply(exchange, fault, streaming=True):
             await break_reply(exchange, fault, b"{}")

@@ -16,8 +16,10 @@ def check_raw(data: Mapping[str, Any], *, chat: bool, completion: bool) -> None:
         raise bad_request("Stream options can only be defined when `stream=True`.", "stream_options")
     if chat:
         _check_logprobs(data, "top_logprobs")
+        _check_watched_tokens(data, "set to true", missing=not data.get("logprobs"))
     if completion:
         _check_logprobs(data, "logprobs")
+        _check_watched_tokens(data, "set", missing=data.get("logprobs") is None)
         if data.get("prompt") in (None, ""):
             raise bad_request("Either prompt or prompt_embeds must be provided and non-empty.", "prompt")
         if data["prompt"] == []:
@@ -90,6 +92,11 @@ def _check_logprobs(data: Mapping[str, Any], field: str) -> None:
         raise bad_request(f"`{field}` must be a positive value or -1.", field)
     if field == "top_logprobs" and value and not data.get("logprobs"):
         raise bad_request("when using `top_logprobs`, `logprobs` must be set to true.", "top_logprobs")
+
+
+def _check_watched_tokens(data: Mapping[str, Any], how: str, *, missing: bool) -> None:
+    if data.get("logprob_token_ids") and missing:
+        raise bad_request(f"when using `logprob_token_ids`, `logprobs` must be {how}.", "logprob_token_ids")
 
 
 def _check_logit_bias(bias: object) -> None:

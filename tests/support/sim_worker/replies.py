@@ -23,6 +23,14 @@ class Shape:
     logprobs: bool = False
     top_logprobs: int = 0
     return_token_ids: bool = False
+    ids_as_tokens: bool = False
+    """Tokens are named by their ids."""
+    watched: tuple[tuple[str, float], ...] | None = None
+    """Tokens asked for by id, each with its log-probability: they come in place of the most likely ones."""
+
+    def name(self, step: str) -> str:
+        """A generated token as log-probabilities name it."""
+        return f"token_id:{_token_ids([step])[0]}" if self.ids_as_tokens else step
 
 
 def usage(prompt: int, completion: int) -> dict[str, Any]:
@@ -44,14 +52,21 @@ def _token_ids(steps: list[str]) -> list[int]:
     return [tokens.encode(step or " ")[0] for step in steps]
 
 
-def _chat_logprobs(steps: list[str], top: int) -> dict[str, Any]:
-    def entry(token: str, rank: int) -> dict[str, Any]:
-        return {"token": token, "logprob": -0.5 - rank, "bytes": list(token.encode())}
+def _chat_logprobs(steps: list[str], shape: Shape) -> dict[str, Any]:
+    def entry(token: str, logprob: float, data: str) -> dict[str, Any]:
+        return {"token": token, "logprob": logprob, "bytes": list(data.encode())}
 
-    def alternatives(token: str) -> list[dict[str, Any]]:
-        return [entry(token if rank == 0 else f"{token}{rank}", rank) for rank in range(top)]
+    def alternatives(step: str) -> list[dict[str, Any]]:
+        return [entry(token, logprob, token) for token, logprob in _likely(step, shape, shape.top_logprobs).items()]
 
-    return {"content": [{**entry(step, 0), "top_logprobs": alternatives(step)} for step in steps]}
+    return {"content": [{**entry(shape.name(step), -0.5, step), "top_logprobs": alternatives(step)} for step in steps]}
+
+
+def _likely(step: str, shape: Shape, top: int) -> dict[str, float]:
+    """The tokens that come with a generated one, itself the first, and their log-probabilities."""
+    if shape.watched is not None:
+        return {shape.name(step): -0.5, **dict(shape.watched)}
+    return {shape.name(step) if rank == 0 else f"{step}{rank}": -0.5 - rank for rank in range(top)}
 
 
 def chat_completion(plan: Plan, shape: Shape) -> dict[str, Any]:
@@ -68,7 +83,7 @@ def chat_completion(plan: Plan, shape: Shape) -> dict[str, Any]:
                 "function_call": None,
                 "reasoning": None,
             },
-            "logprobs": _chat_logprobs(steps, shape.top_logprobs) if shape.logprobs else None,
+            "logprobs": _chat_logprobs(steps, shape) if shape.logprobs else None,
             "finish_reason": choice.finish_reason,
             "stop_reason": choice.stop_reason,
             "token_ids": _token_ids(steps) if shape.return_token_ids else None,
@@ -127,7 +142,7 @@ def chat_frames(plan: Plan, shape: Shape) -> Iterator[dict[str, Any]]:
         body: dict[str, Any] = {
             "index": index,
             "delta": {"content": text},
-            "logprobs": _chat_logprobs([token], shape.top_logprobs) if shape.logprobs else None,
+            "logprobs": _chat_logprobs([token], shape) if shape.logprobs else None,
             "finish_reason": choice.finish_reason if last else None,
         }
         if last:
@@ -176,7 +191,7 @@ def usage_frame(plan: Plan, shape: Shape, kind: str) -> dict[str, Any]:
     return frame
 
 
-def _completion_logprobs(steps: list[str], top: int, offset: int) -> dict[str, Any]:
+def _completion_logprobs(steps: list[str], shape: Shape, offset: int) -> dict[str, Any]:
     offsets = []
     for step in steps:
         offsets.append(offset)
@@ -184,8 +199,8 @@ def _completion_logprobs(steps: list[str], top: int, offset: int) -> dict[str, A
     return {
         "text_offset": offsets,
         "token_logprobs": [-0.5] * len(steps),
-        "tokens": steps,
-        "top_logprobs": [{step if r == 0 else f"{step}{r}": -0.5 - r for r in range(max(top, 1))} for step in steps],
+        "tokens": [shape.name(step) for step in steps],
+        "top_logprobs": [_likely(step, shape, max(shape.top_logprobs, 1)) for step in steps],
     }
 
 
@@ -195,7 +210,7 @@ def text_completion(plan: Plan, shape: Shape, *, echo: bool = False) -> dict[str
         return {
             "index": index,
             "text": (choice.prompt.text if echo else "") + choice.text,
-            "logprobs": _completion_logprobs(steps, shape.top_logprobs, 0) if shape.logprobs else None,
+            "logprobs": _completion_logprobs(steps, shape, 0) if shape.logprobs else None,
             "finish_reason": choice.finish_reason,
             "stop_reason": choice.stop_reason,
             "token_ids": _token_ids(steps) if shape.return_token_ids else None,
@@ -227,7 +242,7 @@ def completion_frames(plan: Plan, shape: Shape, *, echo: bool = False) -> Iterat
         body = {
             "index": index,
             "text": (choice.prompt.text if echo and first else "") + text,
-            "logprobs": _completion_logprobs([token], shape.top_logprobs, offsets[index]) if shape.logprobs else None,
+            "logprobs": _completion_logprobs([token], shape, offsets[index]) if shape.logprobs else None,
             "finish_reason": choice.finish_reason if last else None,
             "stop_reason": choice.stop_reason if last else None,
             "prompt_token_ids": list(choice.prompt.ids) if first and (echo or shape.return_token_ids) else None,

@@ -1,5 +1,6 @@
 """What a test wants the worker to say and how it should break, and which script answers which request."""
 
+import asyncio
 from typing import Literal
 
 import msgspec
@@ -67,6 +68,11 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     stop_reason: int | str | None = None
     prompt_tokens: int | None = None
     """Overrides the counted prompt."""
+    token_logprobs: dict[str, float] | None = None
+    """What `logprob_token_ids` finds, by the token's text; a token that isn't named is left out of the answer. None: a
+    `No`, which is what a classifier says of most texts."""
+    meet: int = 1
+    """It answers only when this many of its requests are there at once."""
     fault: Fault | None = None
 
     times: int | None = 1
@@ -82,12 +88,19 @@ class ScriptBook:
 
     def __init__(self) -> None:
         self._entries: list[tuple[Script, int | None]] = []
+        self._meetings: dict[int, asyncio.Barrier] = {}
 
     def add(self, script: Script) -> None:
         self._entries.append((script, script.times))
 
     def clear(self) -> None:
         self._entries.clear()
+        self._meetings.clear()
+
+    async def meet(self, script: Script) -> None:
+        """Returns when as many requests of this script as it wants are there."""
+        if script.meet > 1:
+            await self._meetings.setdefault(id(script), asyncio.Barrier(script.meet)).wait()
 
     def take(self, path: str, prompt: str) -> Script:
         """The script for this request, counted as used; the echoing default when none matches."""
