@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import random
 import secrets
 import sys
@@ -30,15 +31,20 @@ from gateway.config.reload import ConfigFile, Loaded, Reloader
 from gateway.dialects.control_tokens import MarkerGuard
 from gateway.dialects.marked_syntax import call_markers
 from gateway.dialects.stops import stop_markers
+from gateway.filters.classifier_cache import VerdictCache
 from gateway.filters.policy import compile_policies
+from gateway.filters.shieldgemma import answer_words
+from gateway.observability.classifier_metrics import ClassifierMetrics
 from gateway.observability.logs import RequestLog
 from gateway.observability.metrics import Metrics
 from gateway.observability.observer import RequestObserver
 from gateway.observability.redis_usage import RedisUsageStore
 from gateway.observability.usage import MemoryUsageStore, UsageRecorder, UsageStore
 from gateway.pipeline.chat import chat
+from gateway.pipeline.classify import FleetClassifier
 from gateway.pipeline.completions import complete
 from gateway.pipeline.embeddings import embed
+from gateway.pipeline.moderations import ModerationEndpoint
 from gateway.pipeline.services import Services
 from gateway.pipeline.worker_clients import WorkerClients
 from gateway.ratelimit.build import build_store
@@ -46,6 +52,7 @@ from gateway.ratelimit.limiter import Limiter
 from gateway.ratelimit.policy import LimitBook
 from gateway.routing.fleet import Fleet, build_fleet
 from gateway.routing.health import HealthMonitor
+from gateway.values import Family
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +115,16 @@ def build_app(file: ConfigFile, loaded: Loaded, loop: asyncio.AbstractEventLoop)
         rng=rng,
         clock=time.monotonic,
     )
+    questions = ClassifierMetrics()
+    classifier = FleetClassifier(services, VerdictCache(secrets.token_bytes(32)), questions)
+    services = dataclasses.replace(services, classifier=classifier)
     usage = UsageRecorder(records.usage)
     metrics = Metrics(
         lambda: ((model.name, worker) for model, worker in fleet.workers()),
         __version__,
         limits_mode=lambda: limiter.mode,
         keys_in_touch=lambda: keys.in_touch,
+        further=(questions,),
     )
     log = RequestLog(sys.stderr.buffer, loop)
     observer = RequestObserver(metrics, log, usage)
@@ -121,7 +132,7 @@ def build_app(file: ConfigFile, loaded: Loaded, loop: asyncio.AbstractEventLoop)
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
         try:
-            async with limiter, keys, usage, HealthMonitor(fleet, stop_markers, call_markers, rng=rng):
+            async with limiter, keys, usage, HealthMonitor(fleet, stop_markers, _resolved_texts, rng=rng):
                 yield
         finally:
             await reloader.close()
@@ -133,6 +144,7 @@ def build_app(file: ConfigFile, loaded: Loaded, loop: asyncio.AbstractEventLoop)
         "/v1/chat/completions": InferenceEndpoint("chat", chat, services, observer),
         "/v1/completions": InferenceEndpoint("completions", complete, services, observer),
         "/v1/embeddings": InferenceEndpoint("embeddings", embed, services, observer),
+        "/v1/moderations": InferenceEndpoint("moderations", ModerationEndpoint(classifier), services, observer),
     }
     administration = KeyAdministration(records.keys, lambda: keys.ring, now_s=time.time)
     rest = build_starlette(
@@ -143,6 +155,11 @@ def build_app(file: ConfigFile, loaded: Loaded, loop: asyncio.AbstractEventLoop)
         observer,
     )
     return Application(MappingProxyType(endpoints), rest, observer, fleet, reloader)
+
+
+def _resolved_texts(family: Family) -> tuple[str, ...]:
+    """Return the texts, beside turn markers, whose token ids a worker of the family is asked for when it joins."""
+    return (*call_markers(family), *answer_words(family))
 
 
 def _ring(settings: Settings) -> KeyRing:

@@ -64,12 +64,12 @@ class ContentReader:
             case ImagePart():
                 self._require("image", param)
                 url = part.image_url.url
-                _check_url(url, f"{param}.image_url.url")
+                check_url(url, f"{param}.image_url.url")
                 return {"type": "image_url", "image_url": {"url": url}}
             case VideoPart():
                 self._require("video", param)
                 url = part.video_url.url
-                _check_url(url, f"{param}.video_url.url")
+                check_url(url, f"{param}.video_url.url")
                 return {"type": "video_url", "video_url": {"url": url}}
             case AudioPart():
                 self._require("audio", param)
@@ -122,7 +122,8 @@ def _takes(modalities: frozenset[Modality]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else f"{names[0]} only"
 
 
-def _check_url(url: str, param: str) -> None:
+def check_url(url: str, param: str) -> None:
+    """Check that a medium's URL is one that an engine takes. Raises InvalidRequest for `param`."""
     scheme, colon, rest = url.partition(":")
     match scheme.lower():
         case "http" | "https" if rest.startswith("//") and rest != "//":

@@ -87,9 +87,11 @@ class Metrics(Collector):
         *,
         limits_mode: Callable[[], str],
         keys_in_touch: Callable[[], bool],
+        further: Iterable[Collector] = (),
     ) -> None:
         """`workers` returns those there are, each with its model's name: one that has left has no series any more.
         `limits_mode` tells who counts limits, one of LIMITS_MODES; `keys_in_touch` whether the key store answers.
+        `further`: those that count what isn't a request.
         """
         self._workers = workers
         self._version = version
@@ -98,7 +100,8 @@ class Metrics(Collector):
         self._in_flight = 0
         self._routes: dict[tuple[str, str], _RouteCounts] = {}
         self._registry = CollectorRegistry()
-        self._registry.register(self)
+        for collector in (self, *further):
+            self._registry.register(collector)
 
     def begin(self) -> None:
         """Count a request that begins."""

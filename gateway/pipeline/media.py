@@ -35,8 +35,8 @@ def fetched_urls(messages: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return found
 
 
-async def check_media(urls: Mapping[str, str]) -> None:
-    """Resolve the hosts of URLs and refuse those that are not public. Raises InvalidRequest."""
+async def check_media(urls: Mapping[str, str], param: str = "messages") -> None:
+    """Resolve the hosts of URLs and refuse those that are not public. Raises InvalidRequest for `param`."""
     hosts: dict[tuple[str, int], str] = {}
     for url, kind in urls.items():
         try:
@@ -45,19 +45,19 @@ async def check_media(urls: Mapping[str, str]) -> None:
         except ValueError:
             host, port = None, 0
         if not host:
-            raise InvalidRequest(f"An URL of this request's {kind} parts can't be read.", param="messages")
+            raise InvalidRequest(f"An URL of this request's {kind} parts can't be read.", param=param)
         hosts.setdefault((host, port), kind)
     if len(hosts) > MAX_HOSTS:
-        raise InvalidRequest(f"The media of one request may come from {MAX_HOSTS} hosts at most.", param="messages")
+        raise InvalidRequest(f"The media of one request may come from {MAX_HOSTS} hosts at most.", param=param)
     try:
         async with asyncio.TaskGroup() as group:
             for (host, port), kind in hosts.items():
-                group.create_task(_check_host(host, port, kind), name=f"resolve {host}")
+                group.create_task(_check_host(host, port, kind, param), name=f"resolve {host}")
     except ExceptionGroup as refusals:
         raise refusals.exceptions[0] from None
 
 
-async def _check_host(host: str, port: int, kind: str) -> None:
+async def _check_host(host: str, port: int, kind: str, param: str) -> None:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(RESOLVE_TIMEOUT_S):
@@ -68,7 +68,7 @@ async def _check_host(host: str, port: int, kind: str) -> None:
     if not addresses or not all(is_public(address) for address in addresses):
         raise InvalidRequest(
             f"The host of an {kind} part can't be used: only public hosts are fetched. Send the media as a data URL.",
-            param="messages",
+            param=param,
         )
 
 

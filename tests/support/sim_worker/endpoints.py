@@ -193,7 +193,7 @@ class Worker:
         if not request.logprob_token_ids:
             return None
         texts = {number: self.tokenizer.decode([number]) for number in request.logprob_token_ids}
-        said = {text: -9.0 for text in texts.values()} | {"No": -0.01}
+        said = dict.fromkeys(texts.values(), -9.0) | {"No": -0.01}
         if script.token_logprobs is not None:
             said = script.token_logprobs
         return tuple(
