@@ -19,6 +19,7 @@ from gateway.api.inference import InferenceEndpoint
 from gateway.api.models import ModelsEndpoint
 from gateway.api.routes import build_starlette
 from gateway.api.status import StatusEndpoints
+from gateway.api.usage import UsageEndpoint
 from gateway.auth.administration import KeyAdministration
 from gateway.auth.directory import KeyDirectory
 from gateway.auth.keys import KeyRing
@@ -49,7 +50,6 @@ from gateway.pipeline.services import Services
 from gateway.pipeline.worker_clients import WorkerClients
 from gateway.ratelimit.build import build_store
 from gateway.ratelimit.limiter import Limiter
-from gateway.ratelimit.policy import LimitBook
 from gateway.routing.fleet import Fleet, build_fleet
 from gateway.routing.health import HealthMonitor
 from gateway.values import Family
@@ -89,7 +89,7 @@ def build_app(file: ConfigFile, loaded: Loaded, loop: asyncio.AbstractEventLoop)
     clients = WorkerClients(loop)
     fleet.subscribe(clients)
     limits = build_store(settings.redis, clock_us=_microseconds, replica=replica, rng=rng)
-    limiter = Limiter(limits, LimitBook(settings.tenants, settings.models))
+    limiter = Limiter(limits)
     records = _build_records(settings.redis)
 
     def reload_for(another: str) -> None:
@@ -99,9 +99,8 @@ def build_app(file: ConfigFile, loaded: Loaded, loop: asyncio.AbstractEventLoop)
     keys = KeyDirectory(_ring(settings), records.keys, config_touched=reload_for)
 
     def apply(changed: Settings) -> None:
-        ring, book = _ring(changed), LimitBook(changed.tenants, changed.models)
-        keys.use(ring)
-        limiter.replace_book(book)
+        keys.use(_ring(changed))
+        limiter.forget_limits()
 
     reloader = Reloader(file, loaded, apply, now_s=time.time)
     services = Services(
@@ -150,6 +149,7 @@ def build_app(file: ConfigFile, loaded: Loaded, loop: asyncio.AbstractEventLoop)
     rest = build_starlette(
         ModelsEndpoint(services),
         StatusEndpoints(services, metrics.render),
+        UsageEndpoint(keys, records.usage, limiter.standings, time.time),
         admin_routes(settings.admin, AdminServices(administration, records.usage, reloader, replica, time.time)),
         lifespan,
         observer,

@@ -83,8 +83,8 @@ class LimitState(Struct, frozen=True):
     used: int
     """What is reserved for requests in flight counts."""
     remaining: int
-    reset_s: float
-    """Until everything that is used now has left the window."""
+    reset_s: float | None
+    """Until everything that is used now has left the window; None for requests in flight: nobody knows their end."""
     model: ModelName | None = None
     """Of which model, where the scope is one."""
 

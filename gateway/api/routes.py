@@ -19,6 +19,7 @@ from gateway.api.protocol import RefusalObserver
 from gateway.api.replies import error_body, error_headers
 from gateway.api.request_ids import new_request_id, request_id_of
 from gateway.api.status import StatusEndpoints
+from gateway.api.usage import UsageEndpoint
 from gateway.errors import GatewayError, InternalError, InvalidRequest, MethodNotAllowed, PathNotFound
 from gateway.values import RequestId
 
@@ -32,6 +33,7 @@ class Lifespan(Protocol):
 def build_starlette(
     models: ModelsEndpoint,
     status: StatusEndpoints,
+    usage: UsageEndpoint,
     admin: Iterable[BaseRoute],
     lifespan: Lifespan,
     observer: RefusalObserver,
@@ -41,6 +43,7 @@ def build_starlette(
         routes=[
             Route("/v1/models", models.list_models, methods=["GET"]),
             Route("/v1/models/{model:path}", models.retrieve_model, methods=["GET"]),
+            Route("/v1/usage", usage.show, methods=["GET"]),
             Route("/healthz", status.healthz, methods=["GET"]),
             Route("/readyz", status.readyz, methods=["GET"]),
             Route("/metrics", status.metrics, methods=["GET"]),

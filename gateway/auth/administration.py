@@ -50,6 +50,7 @@ class NewTenant(Struct, frozen=True, kw_only=True):
     priority: int = 0
     limits: LimitSettings | None = None
     model_limits: Mapping[str, LimitSettings] = {}
+    count_cached: bool = True
     filter: str | None = None
 
 
@@ -188,6 +189,7 @@ class KeyAdministration:
                 priority=new.priority,
                 limits=new.limits,
                 model_limits={ModelName(name): limits for name, limits in new.model_limits.items()},
+                count_cached=new.count_cached,
                 filter=new.filter,
             )
             detail = msgspec.to_builtins(new)

@@ -35,6 +35,8 @@ class Tenant:
     """Across all keys."""
     model_limits: Mapping[ModelName, LimitSettings] = field(default_factory=lambda: MappingProxyType({}))
     """Further ones for single models, aliases resolved."""
+    count_cached: bool = True
+    """Whether cached prompt tokens count under limits of tokens."""
     filter: str | None = None
     """A name under `filters`."""
 
@@ -60,6 +62,8 @@ class FileKey:
     """A key of the file, as the admin API shows it."""
 
     key: ApiKey
+    models: tuple[str, ...] | None
+    """Globs of this key alone."""
     digest: bytes = field(repr=False)
     expires_at_s: float | None
 
@@ -117,10 +121,15 @@ class KeyRing:
         owner = self.tenants.get(key.tenant) or (None if tenant is None else self._stored_tenant(tenant))
         if owner is None:
             return None
-        allowed = _allowed(owner.models, self.models)
-        if key.models is not None:
-            allowed &= _allowed(key.models, self.models)
-        return ApiKey(key_id=key.id, tenant=owner, allowed=allowed, limits=key.limits)
+        return self._api_key(owner, key.id, key.models, key.limits)
+
+    def _api_key(
+        self, tenant: Tenant, key_id: KeyId, models: tuple[str, ...] | None, limits: LimitSettings | None
+    ) -> ApiKey:
+        allowed = _allowed(tenant.models, self.models)
+        if models is not None:
+            allowed &= _allowed(models, self.models)
+        return ApiKey(key_id=key_id, tenant=tenant, allowed=allowed, limits=limits)
 
     def _stored_tenant(self, tenant: StoredTenant) -> Tenant:
         return Tenant(
@@ -129,15 +138,16 @@ class KeyRing:
             priority=tenant.priority,
             limits=tenant.limits,
             model_limits=_resolved(tenant.model_limits, self.models),
+            count_cached=tenant.count_cached,
             filter=tenant.filter,
         )
 
     def _file_keys(self, settings: TenantSettings) -> Iterable[FileKey]:
         tenant = self.tenants[settings.id]
-        allowed = _allowed(tenant.models, self.models)
         for key in settings.keys:
             yield FileKey(
-                key=ApiKey(key_id=key.id, tenant=tenant, allowed=allowed, limits=key.limits),
+                key=self._api_key(tenant, key.id, key.models, key.limits),
+                models=key.models,
                 digest=key.secret_sha256,
                 expires_at_s=None if key.expires is None else key.expires.timestamp(),
             )
@@ -174,6 +184,7 @@ def _file_tenant(settings: TenantSettings, models: tuple[ModelSettings, ...]) ->
         priority=settings.priority,
         limits=settings.limits,
         model_limits=_resolved(settings.model_limits, models),
+        count_cached=settings.count_cached,
         filter=settings.filter,
     )
 

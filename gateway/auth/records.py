@@ -63,6 +63,7 @@ class StoredTenant(Struct, frozen=True, kw_only=True, omit_defaults=True):
     priority: int = 0
     limits: LimitSettings | None = None
     model_limits: dict[ModelName, LimitSettings] = {}
+    count_cached: bool = True
     filter: str | None = None
 
 

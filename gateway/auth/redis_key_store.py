@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, cast
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from gateway.auth.records import AuditEntry, Change, Found, StoredKey, StoredTenant, Touched
 from gateway.auth.store import MAX_AUDIT_ENTRIES, MAX_RECORDS, Outcome, StoreUnavailableError
@@ -146,6 +146,6 @@ async def _mapped(deadline_s: float = CALL_DEADLINE_S) -> AsyncGenerator[None]:
     try:
         async with asyncio.timeout(deadline_s):
             yield
-    except (RedisError, OSError, TimeoutError, msgspec.DecodeError) as error:
+    except (RedisError, RedisClusterException, OSError, TimeoutError, msgspec.DecodeError) as error:
         # Redis' own messages may hold a password of the URL: only the kind is passed on.
         raise StoreUnavailableError(f"Redis: {type(error).__name__}") from error

@@ -193,6 +193,8 @@ class KeySettings:
     """The key's public name, in logs, metrics and the admin API; unique in the file."""
     secret_sha256: bytes = field(repr=False)
     """32 bytes. Not shown: a short secret can be guessed from its hash."""
+    models: tuple[str, ...] | None = None
+    """Globs, within those of the tenant; None: all of the tenant's."""
     limits: LimitSettings | None = None
     """For this key alone, besides the tenant's."""
     expires: datetime | None = None
@@ -213,6 +215,8 @@ class TenantSettings:
     """Across all the tenant's keys."""
     model_limits: Mapping[str, LimitSettings] = field(default_factory=lambda: MappingProxyType({}))
     """Further limits for single models, by name."""
+    count_cached: bool = True
+    """Whether prompt tokens that the engine had in its prefix cache count under limits of tokens."""
     filter: str | None = None
     """A name under `filters`."""
     keys: tuple[KeySettings, ...] = ()

@@ -100,6 +100,10 @@ def _unknown_in_tenants(settings: Settings) -> Iterator[Problem]:
         for at, glob in enumerate(tenant.models):
             if not set(glob) & set("*?["):
                 yield from _unknown_model(f"{path}.models[{at}]", glob, names)
+        for key_at, key in enumerate(tenant.keys):
+            for at, glob in enumerate(key.models or ()):
+                if not set(glob) & set("*?["):
+                    yield from _unknown_model(f"{path}.keys[{key_at}].models[{at}]", glob, names)
         for name in tenant.model_limits:
             yield from _unknown_model(key_path(f"{path}.model_limits", name), name, names)
         if tenant.filter and tenant.filter not in settings.filters:

@@ -179,6 +179,18 @@ class Section:
             return value
         return None
 
+    def boolean(self, key: str, *, default: bool) -> bool:
+        """True or false."""
+        value = self.take(key)
+        if isinstance(value, FromEnvironment) and value in ("true", "false"):
+            value = value == "true"
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self.report(key, f"must be true or false, not {_kind(value)}")
+            return default
+        return value
+
     def _require(self, key: str) -> bool:
         if not self.has(key):
             self.take(key)

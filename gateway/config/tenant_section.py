@@ -30,6 +30,7 @@ def _read_tenant(section: Section) -> TenantSettings:
         priority=section.integer("priority", 0, low=-_MAX_PRIORITY, high=_MAX_PRIORITY),
         limits=_read_limits(section, "limits"),
         model_limits=_read_model_limits(section),
+        count_cached=section.boolean("count_cached", default=True),
         filter=section.optional_text("filter"),
         keys=tuple(_read_key(key) for key in section.children("keys")),
     )
@@ -41,6 +42,7 @@ def _read_key(section: Section) -> KeySettings:
     settings = KeySettings(
         id=KeyId(section.text("id", ID)),
         secret_sha256=_read_digest(section),
+        models=section.texts("models", GLOB) if section.has("models") else None,
         limits=_read_limits(section, "limits"),
         expires=_read_expiry(section),
     )

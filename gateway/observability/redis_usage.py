@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Final, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from gateway.observability.usage import (
     KEPT,
@@ -126,5 +126,5 @@ async def _mapped() -> AsyncGenerator[None]:
     try:
         async with asyncio.timeout(CALL_DEADLINE_S):
             yield
-    except (RedisError, OSError, TimeoutError) as error:
+    except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
         raise UsageUnavailableError(f"Redis: {type(error).__name__}") from error

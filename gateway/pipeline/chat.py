@@ -46,7 +46,7 @@ async def chat(services: Services, inbound: Inbound) -> None:
         deadline=record.started + services.server.request_timeout_s,
         prompt_param="messages",
     )
-    if not services.limiter.applies(inbound.key.tenant.id, inbound.key.key_id, model.name):
+    if not services.limiter.applies(inbound.key, model.name):
         await _answer(services, inbound, model, request, plan, call)
         return
     demand = Demand(

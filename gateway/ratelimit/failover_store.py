@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from gateway.config.model import OnFailure
 from gateway.ratelimit.memory_store import MemoryStore
-from gateway.ratelimit.policy import LimitSet, Verdict
+from gateway.ratelimit.policy import Count, LimitSet, Verdict
 from gateway.ratelimit.store import LeaseId, Mode, StoreUnavailableError, Taken
 
 logger = logging.getLogger("gateway.ratelimit")
@@ -53,6 +53,10 @@ class SharedStore(Protocol):
         ...
 
     async def renew(self, leases: Iterable[tuple[LimitSet, LeaseId]]) -> None:
+        """As `store.Store`."""
+        ...
+
+    async def look(self, limits: LimitSet) -> tuple[LimitSet, Count]:
         """As `store.Store`."""
         ...
 
@@ -124,6 +128,18 @@ class FailoverStore:
             await self._shared.renew(leases)
         else:
             self._local.keep(leases)
+
+    async def look(self, limits: LimitSet) -> tuple[LimitSet, Count]:
+        """See the port."""
+        if self._shared.up:
+            return await self._shared.look(limits)
+        if self._on_failure == "closed":
+            raise StoreUnavailableError(self._shared.problem)
+        if self._on_failure == "local":
+            share = self._share(limits)
+            return share, self._local.count(share)
+        nothing = (0,) * len(limits.windows)
+        return limits, Count(nothing, nothing, (0,) * len(limits.leases))
 
     def _share(self, limits: LimitSet) -> LimitSet:
         replicas = self._shared.replicas

@@ -18,9 +18,19 @@ from msgspec import Struct
 from gateway.errors import GatewayError, LimitsUnavailable, QuotaExceeded, RateLimited, RequestOverLimit
 from gateway.ratelimit.estimates import OutputEstimates
 from gateway.ratelimit.headers import header_lines
-from gateway.ratelimit.policy import Blocked, LimitBook, LimitSet, WindowLimit, blocked, standing
+from gateway.ratelimit.policy import (
+    Blocked,
+    LimitBook,
+    LimitedKey,
+    LimitSet,
+    WindowLimit,
+    all_limits,
+    blocked,
+    limit_states,
+    standing,
+)
 from gateway.ratelimit.store import HEARTBEAT_S, LeaseId, Mode, Store, StoreUnavailableError, Taken
-from gateway.values import KeyId, ModelName, TenantId, Usage
+from gateway.values import LimitState, ModelName, Usage
 
 SHARE_RETRY_S: Final = 5.0
 """When to try again what is larger than this replica's share of a limit: Redis may be back."""
@@ -110,11 +120,9 @@ class Reservation:
 class Limiter:
     """Reserves and settles for all requests of this process; a context manager that owns the lease heartbeat."""
 
-    def __init__(self, store: Store, book: LimitBook, *, count_cached: bool = True) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._book = book
-        self._count_cached = count_cached
-        """Whether prompt tokens that the engine had cached count like others."""
+        self._book = LimitBook()
         self._outputs = OutputEstimates()
         self._leases: dict[LeaseId, LimitSet] = {}
         self._lease_ids = map("{}:{:x}".format, itertools.repeat(secrets.token_hex(6)), itertools.count(1))
@@ -130,9 +138,9 @@ class Limiter:
         """Why the store can't be used as configured, for `/readyz`; empty when it can."""
         return self._store.problem
 
-    def replace_book(self, book: LimitBook) -> None:
-        """Apply other limits from now on; counts go on under the limits that keep their place."""
-        self._book = book
+    def forget_limits(self) -> None:
+        """Let go of keys that a reload has replaced. Counts go on under the limits that keep their place."""
+        self._book.forget()
 
     async def __aenter__(self) -> Self:
         await self._store.open()
@@ -146,13 +154,24 @@ class Limiter:
                 await self._heartbeat
         await self._store.close()
 
-    def applies(self, tenant: TenantId, key: KeyId, model: ModelName) -> bool:
-        """Whether any limit applies to a caller on a model."""
-        return self._book.find(tenant, key, model) is not None
+    def applies(self, key: LimitedKey, model: ModelName) -> bool:
+        """Whether any limit applies to a key on a model."""
+        return self._book.find(key, model) is not None
 
-    async def reserve(self, tenant: TenantId, key: KeyId, model: ModelName, demand: Demand) -> Reservation | Refusal:
+    async def standings(self, key: LimitedKey) -> list[LimitState]:
+        """Return where a key stands with each of its limits, on whatever model. Raises LimitsUnavailable."""
+        limits = all_limits(key)
+        if limits is None:
+            return []
+        try:
+            applied, count = await self._store.look(limits)
+        except StoreUnavailableError as error:
+            raise LimitsUnavailable(retry_after_s=UNAVAILABLE_RETRY_S) from error
+        return limit_states(applied, count)
+
+    async def reserve(self, key: LimitedKey, model: ModelName, demand: Demand) -> Reservation | Refusal:
         """Take what the request may use under every limit that applies, or nothing."""
-        limits = self._book.find(tenant, key, model)
+        limits = self._book.find(key, model)
         if limits is None:
             return Reservation(self, model, None, demand, headers=b"", near=False)
         tokens = demand.prompt_tokens + demand.choices * self._output_tokens(model, demand)
@@ -171,10 +190,10 @@ class Limiter:
         return Reservation(self, model, taken, demand, headers=headers, near=_near_limit(taken, demand))
 
     async def reserve_counting(
-        self, tenant: TenantId, key: KeyId, model: ModelName, demand: Demand, count_prompt: CountPrompt
+        self, key: LimitedKey, model: ModelName, demand: Demand, count_prompt: CountPrompt
     ) -> Reservation | Refusal:
         """`reserve`, with the exact size of the prompt where the estimate comes near a limit."""
-        first = await self.reserve(tenant, key, model, demand)
+        first = await self.reserve(key, model, demand)
         if not first.near:
             return first
         try:
@@ -188,24 +207,26 @@ class Limiter:
         if isinstance(first, Reservation):
             first.abandon()
         exact = Demand(counted, demand.output_tokens, demand.context_tokens, demand.choices, exact=True)
-        return await self.reserve(tenant, key, model, exact)
+        return await self.reserve(key, model, exact)
 
     def settle(self, reservation: Reservation, usage: Usage, *, complete: bool) -> None:
         """Settle a reservation by what was used; reservations call this, once."""
         demand = reservation.demand
         if complete and demand.output_tokens is None:
             self._outputs.learn(reservation.model, usage.completion_tokens // demand.choices)
-        tokens = usage.prompt_tokens + usage.completion_tokens
-        self._end(reservation.taken, 1, tokens if self._count_cached else tokens - usage.cached_tokens)
+        taken = reservation.taken
+        if taken is not None:
+            tokens = usage.prompt_tokens + usage.completion_tokens
+            self._end(taken, 1, tokens if taken.limits.count_cached else tokens - usage.cached_tokens)
 
     def abandon(self, reservation: Reservation) -> None:
         """Give back what a reservation holds; reservations call this, once."""
-        self._end(reservation.taken, 0, 0)
+        if reservation.taken is not None:
+            self._end(reservation.taken, 0, 0)
 
-    def _end(self, taken: Taken | None, requests: int, tokens: int) -> None:
-        if taken is not None:
-            self._leases.pop(taken.lease, None)
-            self._store.settle(taken, requests, tokens)
+    def _end(self, taken: Taken, requests: int, tokens: int) -> None:
+        self._leases.pop(taken.lease, None)
+        self._store.settle(taken, requests, tokens)
 
     def _output_tokens(self, model: ModelName, demand: Demand) -> int:
         asked = demand.output_tokens

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from gateway.ratelimit.policy import US_PER_S, LimitSet, Verdict
+from gateway.ratelimit.policy import US_PER_S, Count, LimitSet, Verdict
 from gateway.ratelimit.store import LEASE_S, LeaseId, Mode, Taken
 from gateway.ratelimit.window import Window
 
@@ -127,6 +127,21 @@ class MemoryStore:
     async def renew(self, leases: Iterable[tuple[LimitSet, LeaseId]]) -> None:
         """See the port."""
         self.keep(leases)
+
+    async def look(self, limits: LimitSet) -> tuple[LimitSet, Count]:
+        """See the port."""
+        return limits, self.count(limits)
+
+    def count(self, limits: LimitSet) -> Count:
+        """What `look` tells, which has nothing to wait for here."""
+        now_us = self._clock_us()
+        counters = [self._counters.get((limits.tenant, window.key)) for window in limits.windows]
+        held = [self._leases.get((limits.tenant, limit.key)) for limit in limits.leases]
+        return Count(
+            used=tuple([0 if counter is None else counter.window.used(now_us) for counter in counters]),
+            reset_us=tuple([0 if counter is None else counter.window.reset_us(now_us) for counter in counters]),
+            held=tuple([0 if leases is None else leases.count(now_us) for leases in held]),
+        )
 
     def keep(self, leases: Iterable[tuple[LimitSet, LeaseId]]) -> None:
         """`renew`, which has nothing to wait for here."""

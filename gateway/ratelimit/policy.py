@@ -4,17 +4,18 @@ A limit is a window (requests or tokens over a time) or a number of leases (requ
 its keys, or of the tenant on one model. All that apply to a request are taken together or not at all.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
-from gateway.config.model import LimitSettings, ModelSettings, TenantSettings
+from gateway.config.model import LimitSettings
 from gateway.ratelimit.window import NEVER
-from gateway.values import KeyId, ModelName, TenantId
+from gateway.values import KeyId, LimitState, ModelName, TenantId
 
 Unit = Literal["requests", "tokens"]
+Scope = Literal["tenant", "key", "model"]
 US_PER_S: Final = 1_000_000
 US_PER_MS: Final = 1_000
 MINUTE_S: Final = 60
@@ -23,7 +24,20 @@ DAY_S: Final = 86_400
 LEASE_RETRY_US: Final = US_PER_S
 """When to try again after a refusal for concurrency: nobody knows when a request in flight ends."""
 
+MAX_KNOWN_KEYS: Final = 30_000
+"""How many keys the book keeps the limits of; they are put together anew for keys that were pushed out."""
+
 _PERIODS: Final = {MINUTE_S: "minute", HOUR_S: "hour", DAY_S: "day"}
+
+
+class ScopedLimit(NamedTuple):
+    """One limit of a key, as in the configuration."""
+
+    scope: Scope
+    model: ModelName | None
+    """Of which model, where the scope is one."""
+    name: str
+    """`requests_per_minute`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +51,7 @@ class WindowLimit:
     unit: Unit
     length_us: int
     amount: int
+    source: ScopedLimit | None = None
 
     @property
     def is_quota(self) -> bool:
@@ -57,6 +72,7 @@ class LeaseLimit:
     key: str
     subject: str
     amount: int
+    source: ScopedLimit | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -66,6 +82,8 @@ class LimitSet:
     tenant: TenantId
     windows: tuple[WindowLimit, ...] = ()
     leases: tuple[LeaseLimit, ...] = ()
+    count_cached: bool = True
+    """Whether prompt tokens that the engine had cached count like others."""
 
     @property
     def counts_tokens(self) -> bool:
@@ -78,63 +96,120 @@ class LimitSet:
             self.tenant,
             tuple(replace(window, amount=max(1, window.amount // replicas)) for window in self.windows),
             tuple(replace(lease, amount=max(1, lease.amount // replicas)) for lease in self.leases),
+            count_cached=self.count_cached,
         )
 
 
+class LimitedTenant(Protocol):
+    """What limits need to know of a tenant."""
+
+    @property
+    def id(self) -> TenantId: ...
+
+    @property
+    def limits(self) -> LimitSettings | None: ...
+
+    @property
+    def model_limits(self) -> Mapping[ModelName, LimitSettings]: ...
+
+    @property
+    def count_cached(self) -> bool: ...
+
+
+class LimitedKey(Protocol):
+    """What limits need to know of an API key. It is hashed by identity: other limits are another object."""
+
+    @property
+    def key_id(self) -> KeyId: ...
+
+    @property
+    def tenant(self) -> LimitedTenant: ...
+
+    @property
+    def limits(self) -> LimitSettings | None: ...
+
+    def may_use(self, model: ModelName) -> bool:
+        """Whether requests for the model are let in."""
+        ...
+
+
 class LimitBook:
-    """The limits of all tenants, by tenant, key and model."""
+    """The limits of the keys that were used lately, put together once for each key and model."""
 
-    def __init__(self, tenants: Iterable[TenantSettings], models: Iterable[ModelSettings]) -> None:
-        names = {alias: model.name for model in models for alias in (*model.aliases, model.name)}
-        self._tenants = {tenant.id: tenant for tenant in tenants}
-        self._keys = {(tenant.id, key.id): key.limits for tenant in self._tenants.values() for key in tenant.keys}
-        self._models = {
-            (tenant.id, names.get(name, name)): limits
-            for tenant in self._tenants.values()
-            for name, limits in tenant.model_limits.items()
-        }
-        self._found: dict[tuple[TenantId, KeyId, ModelName], LimitSet | None] = {}
+    def __init__(self) -> None:
+        self._found: dict[LimitedKey, dict[ModelName, LimitSet | None]] = {}
 
-    def find(self, tenant: TenantId, key: KeyId, model: ModelName) -> LimitSet | None:
-        """Return the limits of one caller on one model; None when there is none at all."""
-        place = (tenant, key, model)
+    def find(self, key: LimitedKey, model: ModelName) -> LimitSet | None:
+        """Return the limits of one key on one model; None when there is none at all."""
         try:
-            return self._found[place]
+            return self._found[key][model]
         except KeyError:
-            settings = self._tenants.get(tenant)
-            found = None
-            if settings is not None:
-                found = _limit_set(
-                    tenant,
-                    ("t", f"tenant '{tenant}'", settings.limits),
-                    (f"k:{key}", f"key '{key}'", self._keys.get((tenant, key))),
-                    (f"m:{model}", f"tenant '{tenant}' on model '{model}'", self._models.get((tenant, model))),
-                )
-                self._found[place] = found
+            found = _limit_set(key.tenant, [*_own_scopes(key), *_model_scopes(key.tenant, [model])])
+            if key not in self._found and len(self._found) >= MAX_KNOWN_KEYS:
+                del self._found[next(iter(self._found))]
+            self._found.setdefault(key, {})[model] = found
             return found
 
+    def forget(self) -> None:
+        """Let go of keys that are used no more."""
+        self._found.clear()
 
-def _limit_set(tenant: TenantId, *scopes: tuple[str, str, LimitSettings | None]) -> LimitSet | None:
+
+def all_limits(key: LimitedKey) -> LimitSet | None:
+    """Return every limit that may apply to a key, on whatever model; None when there is none."""
+    models = [model for model in sorted(key.tenant.model_limits) if key.may_use(model)]
+    return _limit_set(key.tenant, [*_own_scopes(key), *_model_scopes(key.tenant, models)])
+
+
+class _ScopeLimits(NamedTuple):
+    """The limits of one scope, and how its counters and refusals name it."""
+
+    scope: Scope
+    model: ModelName | None
+    place: str
+    subject: str
+    limits: LimitSettings | None
+
+
+def _own_scopes(key: LimitedKey) -> Iterator[_ScopeLimits]:
+    tenant = key.tenant
+    yield _ScopeLimits("tenant", None, "t", f"tenant '{tenant.id}'", tenant.limits)
+    yield _ScopeLimits("key", None, f"k:{key.key_id}", f"key '{key.key_id}'", key.limits)
+
+
+def _model_scopes(tenant: LimitedTenant, models: Iterable[ModelName]) -> Iterator[_ScopeLimits]:
+    for model in models:
+        subject = f"tenant '{tenant.id}' on model '{model}'"
+        yield _ScopeLimits("model", model, f"m:{model}", subject, tenant.model_limits.get(model))
+
+
+def _limit_set(tenant: LimitedTenant, scopes: Iterable[_ScopeLimits]) -> LimitSet | None:
     windows: list[WindowLimit] = []
     leases: list[LeaseLimit] = []
-    for place, subject, limits in scopes:
+    for scope, model, place, subject, limits in scopes:
         if limits is None:
             continue
-        for name, unit, length_s, amount in _windows_of(limits):
-            windows.append(WindowLimit(f"{place}:{name}", subject, unit, length_s * US_PER_S, amount))
+        for name, field_name, unit, length_s, amount in _windows_of(limits):
+            source = ScopedLimit(scope, model, field_name)
+            windows.append(WindowLimit(f"{place}:{name}", subject, unit, length_s * US_PER_S, amount, source))
         if limits.concurrent_requests is not None:
-            leases.append(LeaseLimit(f"{place}:live", subject, limits.concurrent_requests))
-    return LimitSet(tenant, tuple(windows), tuple(leases)) if windows or leases else None
+            source = ScopedLimit(scope, model, "concurrent_requests")
+            leases.append(LeaseLimit(f"{place}:live", subject, limits.concurrent_requests, source))
+    if not windows and not leases:
+        return None
+    return LimitSet(tenant.id, tuple(windows), tuple(leases), count_cached=tenant.count_cached)
 
 
-def _windows_of(limits: LimitSettings) -> Iterator[tuple[str, Unit, int, int]]:
-    rows: tuple[tuple[str, Unit, int, int | None], ...] = (
-        ("rpm", "requests", MINUTE_S, limits.requests_per_minute),
-        ("rph", "requests", HOUR_S, limits.requests_per_hour),
-        ("tpm", "tokens", MINUTE_S, limits.tokens_per_minute),
-        ("tpd", "tokens", DAY_S, limits.tokens_per_day),
+def _windows_of(limits: LimitSettings) -> Iterator[tuple[str, str, Unit, int, int]]:
+    rows: tuple[tuple[str, str, Unit, int, int | None], ...] = (
+        ("rpm", "requests_per_minute", "requests", MINUTE_S, limits.requests_per_minute),
+        ("rph", "requests_per_hour", "requests", HOUR_S, limits.requests_per_hour),
+        ("tpm", "tokens_per_minute", "tokens", MINUTE_S, limits.tokens_per_minute),
+        ("tpd", "tokens_per_day", "tokens", DAY_S, limits.tokens_per_day),
     )
-    return ((name, unit, length_s, amount) for name, unit, length_s, amount in rows if amount is not None)
+    for name, field_name, unit, length_s, amount in rows:
+        if amount is not None:
+            yield name, field_name, unit, length_s, amount
 
 
 class Verdict(Struct, frozen=True, gc=False):
@@ -149,6 +224,39 @@ class Verdict(Struct, frozen=True, gc=False):
     """Of each window: how long until a request of the same size has room (again); 0: it has; NEVER."""
     held: tuple[int, ...]
     """Of each number of leases, after the decision."""
+
+
+class Count(Struct, frozen=True, gc=False):
+    """What every limit of a set has counted at a moment."""
+
+    used: tuple[int, ...]
+    """Of each window."""
+    reset_us: tuple[int, ...]
+    """Of each window: how long until everything that counts now has left it."""
+    held: tuple[int, ...]
+    """Of each number of leases."""
+
+
+def limit_states(limits: LimitSet, count: Count) -> list[LimitState]:
+    """Return where a caller stands with each of its limits that come from the configuration."""
+    rows: list[tuple[WindowLimit | LeaseLimit, int, float | None]] = [
+        (window, used, reset_us / US_PER_S)
+        for window, used, reset_us in zip(limits.windows, count.used, count.reset_us, strict=True)
+    ]
+    rows += [(lease, held, None) for lease, held in zip(limits.leases, count.held, strict=True)]
+    return [
+        LimitState(
+            scope=limit.source.scope,
+            limit=limit.source.name,
+            amount=limit.amount,
+            used=used,
+            remaining=max(0, limit.amount - used),
+            reset_s=reset_s,
+            model=limit.source.model,
+        )
+        for limit, used, reset_s in rows
+        if limit.source is not None
+    ]
 
 
 class Standing(Struct, frozen=True, gc=False):

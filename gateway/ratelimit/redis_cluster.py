@@ -7,7 +7,7 @@ from typing import Final
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from gateway.config.redis_url import RedisTarget
 from gateway.ratelimit.redis_link import CONNECT_TIMEOUT_S, DEADLINE_S, MAX_WAITING_CALLS, Orphaned, Reply
@@ -49,7 +49,7 @@ class RedisClusterNodes:
                     await client.execute_command("SCRIPT LOAD", script.source, target_nodes=RedisCluster.PRIMARIES)
             async with asyncio.timeout(DEADLINE_S):
                 await client.execute_command("PING", target_nodes=RedisCluster.PRIMARIES)
-        except (RedisError, OSError) as error:  # TimeoutError is an OSError
+        except (RedisError, RedisClusterException, OSError) as error:  # TimeoutError is an OSError
             await client.aclose()
             raise StoreUnavailableError(str(error) or type(error).__name__) from error
         except BaseException:
@@ -105,7 +105,7 @@ class RedisClusterNodes:
                 reply = await _evaluate(client, call, tail)
         except ResponseError as error:
             reply = StoreUnavailableError(str(error))
-        except (RedisError, OSError) as error:  # TimeoutError is an OSError
+        except (RedisError, RedisClusterException, OSError) as error:  # TimeoutError is an OSError
             reply = StoreUnavailableError(str(error) or f"no answer within {DEADLINE_S * 1000:.0f} ms")
             self._give_up(client, str(reply))
         if future is None:

@@ -22,8 +22,6 @@ from gateway.ratelimit.store import StoreUnavailableError
 DEADLINE_S: Final = 0.05
 GRACE_S: Final = 0.004
 """Added once: when the event loop was held up, the answer may be there, unread."""
-RESEND_WITHIN_S: Final = 0.005
-"""A script that Redis has forgotten is sent again, if that keeps the deadline."""
 MAX_WAITING_CALLS: Final = 10_000
 CONNECT_TIMEOUT_S: Final = 0.5
 
@@ -119,7 +117,8 @@ class RedisLink(asyncio.Protocol):
         self._watch = None
         if not self._waiting or self._failure:
             return
-        left_s = self._waiting[0].sent_at + DEADLINE_S - time.monotonic()
+        # A call that was sent again waits behind younger ones.
+        left_s = min(call.sent_at for call in self._waiting) + DEADLINE_S - time.monotonic()
         if left_s > 0:
             self._in_grace = False
         elif self._in_grace:
@@ -146,9 +145,8 @@ class RedisLink(asyncio.Protocol):
             self.close(str(reply))
 
     def _resent(self, call: _Call, error: str) -> bool:
+        """Send a call whose script Redis has forgotten again, with the script; its deadline stays."""
         if call.call is None or not error.startswith("NOSCRIPT"):
-            return False
-        if time.monotonic() - call.sent_at > RESEND_WITHIN_S:
             return False
         return self._send(call, call.call.packed_with_source(*call.tail))
 

@@ -26,17 +26,18 @@ class Scripts:
     reserve: Script
     settle: Script
     renew: Script
+    look: Script
     replicas: Script
 
     def each(self) -> tuple[Script, ...]:
         """Return those to load."""
-        return (self.reserve, self.settle, self.renew, self.replicas)
+        return (self.reserve, self.settle, self.renew, self.look, self.replicas)
 
 
 def load_scripts(clock: str | None = None) -> Scripts:
     """Read the scripts; `clock` stands in for `clock.lua`."""
     head = clock if clock is not None else (LUA / "clock.lua").read_text()
-    return Scripts(*(_script(name, head) for name in ("reserve", "settle", "renew", "replicas")))
+    return Scripts(*(_script(name, head) for name in ("reserve", "settle", "renew", "look", "replicas")))
 
 
 def _script(name: str, head: str) -> Script:

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
 from gateway.config.redis_url import parse_redis_url
-from gateway.ratelimit.policy import US_PER_S, LimitSet, Verdict
+from gateway.ratelimit.policy import US_PER_S, Count, LimitSet, Verdict
 from gateway.ratelimit.redis_cluster import RedisClusterNodes
 from gateway.ratelimit.redis_link import Orphaned, Reply
 from gateway.ratelimit.redis_scripts import ScriptCall, Scripts, load_scripts
@@ -194,6 +194,17 @@ class RedisStore:
         for reply in await asyncio.gather(*calls):
             if isinstance(reply, StoreUnavailableError):
                 raise reply
+
+    async def look(self, limits: LimitSet) -> tuple[LimitSet, Count]:
+        """See the port."""
+        base, windows = self._base(limits), limits.windows
+        keys = [base + window.key for window in windows] + [base + lease.key for lease in limits.leases]
+        facts = [len(windows), *(window.length_us for window in windows)]
+        reply = await self._transport.call(ScriptCall(self._scripts.look, keys, facts, tail=0), ())
+        if isinstance(reply, StoreUnavailableError):
+            raise reply
+        pairs = 2 * len(windows)
+        return limits, Count(tuple(reply[0:pairs:2]), tuple(reply[1:pairs:2]), tuple(reply[pairs:]))
 
     def _base(self, limits: LimitSet) -> str:
         return f"{{{self._prefix}:{limits.tenant}}}:"

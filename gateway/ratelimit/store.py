@@ -5,7 +5,7 @@ from typing import Final, Literal, NewType, Protocol
 
 from msgspec import Struct
 
-from gateway.ratelimit.policy import LimitSet, Verdict
+from gateway.ratelimit.policy import Count, LimitSet, Verdict
 
 LeaseId = NewType("LeaseId", str)
 """Of one request in flight; unique among all replicas."""
@@ -61,6 +61,10 @@ class Store(Protocol):
 
     async def renew(self, leases: Iterable[tuple[LimitSet, LeaseId]]) -> None:
         """Let leases of this process live for another `LEASE_S`; those that the store has lost are made again."""
+        ...
+
+    async def look(self, limits: LimitSet) -> tuple[LimitSet, Count]:
+        """Return the limits as applied and what they have counted; nothing is taken. Raises StoreUnavailableError."""
         ...
 
     async def changed(self) -> None:

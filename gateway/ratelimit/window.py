@@ -51,6 +51,12 @@ class Window:
             self._counts[bucket] += amount
             self._total += amount
 
+    def reset_us(self, now_us: int) -> int:
+        """Return how long it takes until everything that counts now has left the window."""
+        self.used(now_us)
+        last = next((bucket for bucket, amount in reversed(self._counts.items()) if amount), None)
+        return 0 if last is None else (last + BUCKETS + 1) * self._width_us - now_us
+
     def wait_us(self, now_us: int, cost: int, limit: int) -> int:
         """Return how long it takes until `cost` fits under the limit if nothing else comes; 0: it fits now."""
         excess = self.used(now_us) + cost - limit

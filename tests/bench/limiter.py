@@ -23,22 +23,21 @@ from typing import Any
 import redis.asyncio
 import uvloop
 
-from gateway.config.model import LimitSettings, TenantSettings
+from gateway.config.model import LimitSettings
 from gateway.config.redis_url import parse_redis_url
 from gateway.ratelimit import redis_link
 from gateway.ratelimit.limiter import Demand, Limiter, Reservation
 from gateway.ratelimit.memory_store import MemoryStore
-from gateway.ratelimit.policy import LimitBook
 from gateway.ratelimit.redis_link import Orphaned, Reply
 from gateway.ratelimit.redis_scripts import ScriptCall, Scripts, load_scripts
 from gateway.ratelimit.redis_server import RedisServer
 from gateway.ratelimit.redis_store import RedisStore
 from gateway.ratelimit.store import Store
-from gateway.values import KeyId, ModelName, TenantId, Usage
+from gateway.values import ModelName, Usage
 from tests.bench import process_tree
+from tests.support.limited_keys import limited_key
 from tests.support.redis_server import RedisServer as RedisProcess
 
-ACME = TenantId("acme")
 PLENTY = 10**12
 PATIENCE_S = 30.0
 """In place of the limiter's deadline: what is measured is CPU time, and busy machines make Redis wait for theirs."""
@@ -113,6 +112,7 @@ class _Facade:
         self.reserve = store.reserve
         self.settle = store.settle
         self.renew = store.renew
+        self.look = store.look
         self.open = store.open
         self.close = store.close
 
@@ -145,22 +145,22 @@ def stores(url: str) -> dict[str, Callable[[], Store]]:
 
 async def measure(store: Store, *, limited: bool, requests: int, concurrency: int) -> tuple[float, float]:
     """CPU microseconds and elapsed microseconds per request."""
-    tenant = TenantSettings(ACME, limits=LIMITS if limited else None)
+    key = limited_key(LIMITS if limited else None)
     demand, usage = Demand(300, 200, 8192), Usage(280, 120)
-    key, model = KeyId("bench"), ModelName("gemma")
+    model = ModelName("gemma")
     left = requests
 
     async def client(limiter: Limiter) -> None:
         nonlocal left
         while left > 0:
             left -= 1
-            held = await limiter.reserve(ACME, key, model, demand)
+            held = await limiter.reserve(key, model, demand)
             if not isinstance(held, Reservation):
                 raise TypeError(f"refused: {held.error} {limiter.problem}")
             await asyncio.sleep(0)
             held.settle(usage)
 
-    async with Limiter(store, LimitBook([tenant], [])) as limiter:
+    async with Limiter(store) as limiter:
         cpu, began = time.process_time(), time.perf_counter()
         await asyncio.gather(*(client(limiter) for _ in range(concurrency)))
         await asyncio.sleep(0.01)

@@ -155,3 +155,29 @@ def test_readiness_without_redis(
     assert metric(gateway, "gateway_key_store_in_touch") == 0
     assert any("redis is gone" in line["message"] for line in gateway.logs)
     assert say(gateway, TEST_KEY).status == 200
+
+
+def test_limits_of_made_tenants_and_keys_hold(start_gateway: StartGateway, sim_worker: SimWorker) -> None:
+    """Of the tenant, of its key and on one model; `/v1/usage` tells where they stand, and changes hold at once."""
+    gateway = start(start_gateway, sim_worker)
+    limits = {
+        "limits": {"requests_per_minute": 4, "concurrent_requests": 7},
+        "model_limits": {SECOND: {"requests_per_hour": 1}},
+    }
+    admin_json(gateway, "PUT", "/tenants/team", limits)
+    ci = admin_json(gateway, "POST", "/keys", {"tenant": "team", "limits": {"requests_per_minute": 2}})["secret"]
+    prod = admin_json(gateway, "POST", "/keys", {"tenant": "team", "id": "team-prod"})["secret"]
+    assert [say(gateway, ci).status for _ in range(3)] == [200, 200, 429]
+    assert [say(gateway, prod, model=SECOND).status for _ in range(2)] == [200, 429]
+    shown = get_json(gateway, "/v1/usage", prod)
+    assert (shown["tenant"], shown["key"]) == ("team", "team-prod")
+    assert [(one["scope"], one["model"], one["limit"], one["used"], one["remaining"]) for one in shown["limits"]] == [
+        ("tenant", None, "requests_per_minute", 3, 1),
+        ("model", SECOND, "requests_per_hour", 1, 0),
+        ("tenant", None, "concurrent_requests", 0, 7),
+    ]
+    assert 0 < shown["limits"][0]["reset_s"] <= 61
+    assert {one["scope"] for one in get_json(gateway, "/v1/usage", ci)["limits"]} == {"tenant", "key", "model"}
+    admin_json(gateway, "PUT", "/tenants/team", {"limits": {"requests_per_minute": 5}})
+    assert [say(gateway, prod).status for _ in range(3)] == [200, 200, 429]
+    assert get_json(gateway, "/v1/usage", TEST_KEY)["limits"] == []

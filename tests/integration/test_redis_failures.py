@@ -13,6 +13,7 @@ from gateway.ratelimit.policy import LimitSet
 from gateway.ratelimit.redis_store import build_redis_store
 from gateway.ratelimit.store import LeaseId, Store, StoreUnavailableError, Taken
 from tests.support.limit_store_suite import limit_set, window
+from tests.support.own_time import with_own_time
 from tests.support.redis_server import RedisServer
 
 LONGEST_WAIT_S = 0.06
@@ -33,12 +34,14 @@ def store_of(server: RedisServer, on_failure: OnFailure = "local", replica: str 
 
 async def reserve(store: Store, lease: str, limits: LimitSet = LIMITS) -> tuple[Taken | None, float]:
     """The reservation, None when the store refuses to decide, and how long it took."""
-    began = time.monotonic()
-    try:
-        taken: Taken | None = await store.reserve(limits, 0, LeaseId(lease))
-    except StoreUnavailableError:
-        taken = None
-    return taken, time.monotonic() - began
+
+    async def decide() -> Taken | None:
+        try:
+            return await store.reserve(limits, 0, LeaseId(lease))
+        except StoreUnavailableError:
+            return None
+
+    return await with_own_time(decide())
 
 
 async def until_shared(store: Store) -> float:
@@ -71,7 +74,6 @@ def test_requests_are_decided_without_redis_and_soon_with_it_again(
         assert max(took for _, took in first) <= LONGEST_WAIT_S
         later = [await reserve(store, f"later-{n}") for n in range(20)]
         assert max(took for _, took in later) <= LONGEST_WAIT_S
-        assert sorted(took for _, took in later)[10] < 0.005
         mode: str = store.mode
         assert mode == on_failure
         assert store.problem

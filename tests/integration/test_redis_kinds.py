@@ -6,15 +6,25 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 
 import pytest
 import redis
 
+from gateway.auth.administration import KeyAdministration, NewKey
+from gateway.auth.records import Touched
+from gateway.auth.redis_client import open_redis
+from gateway.auth.redis_key_store import RedisKeyStore
+from gateway.auth.store import StoreUnavailableError
+from gateway.config.model import RedisSettings, Secret
+from gateway.observability.redis_usage import RedisUsageStore
+from gateway.observability.usage import Counts, Subject, UsageBatch
 from gateway.ratelimit.redis_store import RedisStore, build_redis_store
 from gateway.ratelimit.store import LeaseId
+from gateway.values import KeyId, ModelName, TenantId
 from tests.support.driven_redis import patience
+from tests.support.key_files import ADMIN, ring
 from tests.support.limit_store_suite import limit_set, window
 from tests.support.redis_server import RedisServer
 
@@ -52,6 +62,32 @@ async def _exercise(url: str, tenants: int) -> list[int]:
     return granted
 
 
+def keep_records(url: str) -> None:
+    """A key and its use in the stores that replicas share, from beginning to end."""
+
+    async def run() -> None:
+        client = open_redis(RedisSettings(Secret(url)))
+        keys, usage = RedisKeyStore(client, "gw"), RedisUsageStore(client, "gw")
+        subject = Subject(TenantId("acme"), KeyId("ci"), ModelName("gemma"))
+        try:
+            administration = KeyAdministration(keys, ring, now_s=time.time)
+            async with aclosing(keys.changes()) as changes:
+                await anext(changes)
+                made = await administration.create_key(NewKey(tenant=TenantId("acme")), ADMIN)
+                async with asyncio.timeout(DEADLINE_S):
+                    while not (batch := await anext(changes)):
+                        pass
+            assert batch == [Touched("key", made.key.id)]
+            assert (await keys.find([made.key.id]))[made.key.id].key == made.key
+            assert made.key in await keys.keys()
+            await usage.add(UsageBatch("a", 1, 60, ((subject, Counts(3)),)))
+            assert [row.counts.requests for row in await usage.read("minute", [60], None)] == [3]
+        finally:
+            await client.aclose()
+
+    asyncio.run(run())
+
+
 async def wait_until_up(store: RedisStore) -> None:
     changed = asyncio.Event()
     store.watch(changed.set)
@@ -73,6 +109,7 @@ def test_with_a_password() -> None:
     with RedisServer(password="pass/word") as server:
         host = f"127.0.0.1:{server.port}"
         assert exercise(f"redis://:pass%2Fword@{host}/3") == [10]
+        keep_records(f"redis://:pass%2Fword@{host}/3")
 
         async def wrong() -> tuple[bool, str]:
             store = store_at(f"redis://:wrong-secret@{host}")
@@ -91,6 +128,7 @@ def test_at_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "redis.sock"
     with RedisServer(arguments=("--unixsocket", str(path))):
         assert exercise(f"unix://{path}?db=2") == [10]
+        keep_records(f"unix://{path}?db=2")
 
 
 def unused_port() -> int:
@@ -117,6 +155,7 @@ def test_over_tls(tmp_path: Path) -> None:
     with RedisServer(arguments=("--tls-port", str(tls_port), "--tls-auth-clients", "no", *absolute)):
         url = f"rediss://127.0.0.1:{tls_port}/0"
         assert exercise(f"{url}?ssl_ca_certs={tmp_path / 'cert.pem'}") == [10]
+        keep_records(f"{url}?ssl_ca_certs={tmp_path / 'cert.pem'}")
 
         async def unknown() -> str:
             store = store_at(url)
@@ -157,6 +196,7 @@ def test_in_a_cluster(cluster: list[RedisServer]) -> None:
             keys.append({key.split("}")[0] for key in client.keys("{gw:*")})
     assert all(keys)
     assert sum(len(tags) for tags in keys) == 12
+    keep_records(f"redis+cluster://{hosts}")
 
 
 def test_a_cluster_that_lost_a_master_counts_as_gone(cluster: list[RedisServer]) -> None:
@@ -181,6 +221,25 @@ def test_a_cluster_that_lost_a_master_counts_as_gone(cluster: list[RedisServer])
     asyncio.run(run())
 
 
+def test_a_cluster_that_is_away() -> None:
+    """It is gone like a server would be, for limits and for keys; the gateway tries again."""
+    url = f"redis+cluster://127.0.0.1:{unused_port()}"
+
+    async def run() -> None:
+        store = store_at(url)
+        await store.open()
+        assert not store.up
+        assert store.problem
+        assert not any(task.done() for task in store._tasks)
+        await store.close()
+        client = open_redis(RedisSettings(Secret(url)))
+        with pytest.raises(StoreUnavailableError):
+            await RedisKeyStore(client, "gw").keys()
+        await client.aclose()
+
+    asyncio.run(run())
+
+
 def test_behind_sentinels(tmp_path: Path) -> None:
     """The master is found; when it dies, the one that took its place is."""
     with ExitStack() as stack:
@@ -195,6 +254,7 @@ def test_behind_sentinels(tmp_path: Path) -> None:
             wait_for(lambda: len(client.sentinel_slaves("main")) == 1, "the Sentinel knows no replica")
         url = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{sentinel.port}/main"
         assert exercise(url) == [10]
+        keep_records(url)
 
         async def fail_over() -> None:
             store = store_at(url)

@@ -28,8 +28,9 @@ def patience() -> Iterator[None]:
     """A longer deadline for Redis, where deadlines aren't the subject: a busy machine makes it wait for its turn."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(redis_link, "DEADLINE_S", PATIENCE_S)
-        patch.setattr(redis_link, "RESEND_WITHIN_S", PATIENCE_S)
         patch.setattr(redis_cluster, "DEADLINE_S", PATIENCE_S)
+        for module in (redis_link, redis_server, redis_cluster):
+            patch.setattr(module, "CONNECT_TIMEOUT_S", PATIENCE_S)
         yield
 
 

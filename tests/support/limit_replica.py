@@ -10,14 +10,12 @@ import random
 import sys
 import time
 
-from gateway.config.model import LimitSettings, RedisSettings, Secret, TenantSettings
+from gateway.config.model import LimitSettings, RedisSettings, Secret
 from gateway.ratelimit import redis_link
 from gateway.ratelimit.build import build_store
 from gateway.ratelimit.limiter import Demand, Limiter, Reservation
-from gateway.ratelimit.policy import LimitBook
-from gateway.values import KeyId, ModelName, TenantId
-
-ACME = TenantId("acme")
+from gateway.values import ModelName
+from tests.support.limited_keys import limited_key
 
 
 async def serve(url: str, name: str) -> None:
@@ -28,15 +26,14 @@ async def serve(url: str, name: str) -> None:
         rng=random.Random(name),
     )
     loop = asyncio.get_running_loop()
-    async with Limiter(store, LimitBook([], [])) as limiter:
+    async with Limiter(store) as limiter:
         print("ready", flush=True)
         while line := await loop.run_in_executor(None, sys.stdin.readline):
             order = json.loads(line)
-            tenant = TenantSettings(ACME, limits=LimitSettings(**order["limits"]))
-            limiter.replace_book(LimitBook([tenant], []))
+            key = limited_key(LimitSettings(**order["limits"]))
             demand = Demand(order["tokens"], 0, 1_000_000, exact=True)
             outcomes = await asyncio.gather(
-                *(limiter.reserve(ACME, KeyId("k"), ModelName("m"), demand) for _ in range(order["count"]))
+                *(limiter.reserve(key, ModelName("m"), demand) for _ in range(order["count"]))
             )
             print(json.dumps({"granted": sum(isinstance(outcome, Reservation) for outcome in outcomes)}), flush=True)
 

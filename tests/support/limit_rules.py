@@ -114,6 +114,15 @@ class StoreRules(RuleBasedStateMachine):
             self.bench.renew(pair.taken)
             pair.granted.lapse_us = self.bench.clock.now_us + LEASE_US
 
+    @rule(limits=st.sampled_from(LIMITS))
+    def look(self, limits: LimitSet) -> None:
+        """It tells what counts, and when nothing of that will."""
+        now_us = self.bench.clock.now_us
+        count = self.bench.look(limits)
+        assert count.used == tuple(self.naive.used(now_us, limit.key) for limit in limits.windows)
+        assert count.held == tuple(self.naive.held(now_us, limit.key) for limit in limits.leases)
+        assert count.reset_us == tuple(self.naive.reset_us(now_us, limit.key) for limit in limits.windows)
+
     @invariant()
     def agree(self) -> None:
         """What counts is the same in both, in every window."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.ratelimit.policy import LeaseLimit, LimitSet, Unit, WindowLimit
+from gateway.ratelimit.policy import Count, LeaseLimit, LimitSet, Unit, WindowLimit
 from gateway.ratelimit.store import LeaseId, Taken
 from gateway.values import TenantId
 from tests.support.driven_clock import DrivenClock
@@ -46,6 +46,11 @@ class StoreBench:
 
     def renew(self, *taken: Taken) -> None:
         self.run(self.store.renew([(one.limits, one.lease) for one in taken]))
+
+    def look(self, limits: LimitSet) -> Count:
+        found: tuple[LimitSet, Count] = self.run(self.store.look(limits))
+        assert found[0] is limits
+        return found[1]
 
     def used(self, limits: LimitSet) -> tuple[int, ...]:
         """Ask with a request that can't be granted, and so takes nothing."""

@@ -48,6 +48,18 @@ class NaiveLimits:
                     total += grant.tokens if window.unit == "tokens" else grant.requests
         return total
 
+    def reset_us(self, now_us: int, key: str) -> int:
+        """How long until no bucket with anything in it counts any more."""
+        ends: dict[int, int] = {}
+        for grant in self.granted:
+            for window in grant.limits.windows:
+                width = window.length_us // BUCKETS
+                if window.key == key and grant.at_us // width >= now_us // width - BUCKETS:
+                    end_us = (grant.at_us // width + BUCKETS + 1) * width
+                    amount = grant.tokens if window.unit == "tokens" else grant.requests
+                    ends[end_us] = ends.get(end_us, 0) + amount
+        return max((end_us - now_us for end_us, amount in ends.items() if amount), default=0)
+
     def really_used(self, now_us: int, key: str) -> int:
         """What was granted within the window's length before now, to the microsecond."""
         total = 0

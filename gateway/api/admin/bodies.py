@@ -50,6 +50,7 @@ class TenantBody(Struct, forbid_unknown_fields=True):
     priority: _Priority = 0
     limits: LimitsBody | None = None
     model_limits: Annotated[dict[str, LimitsBody], Meta(max_length=1_000)] = {}
+    count_cached: bool = True
     filter: str | None = None
 
 

@@ -44,6 +44,7 @@ class TenantEndpoints:
             priority=body.priority,
             limits=None if body.limits is None else body.limits.settings(),
             model_limits={name: limits.settings() for name, limits in body.model_limits.items()},
+            count_cached=body.count_cached,
             filter=body.filter,
         )
         tenant, is_new = await self._administration.put_tenant(new, actor_of(request))

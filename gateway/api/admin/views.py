@@ -46,6 +46,7 @@ class TenantView(Struct):
     priority: int
     limits: dict[str, int] | None
     model_limits: dict[str, dict[str, int]]
+    count_cached: bool
     filter: str | None
     keys: tuple[str, ...]
 
@@ -72,6 +73,7 @@ def key_view(key: FileKey | StoredKey, now_s: float) -> KeyView:
             source="file",
             status="expired" if expired else "active",
             expires=moment(key.expires_at_s),
+            models=key.models,
             limits=_limits(key.key.limits),
         )
     ends = (secret.until_s for secret in key.secrets if secret.until_s is not None and secret.until_s > now_s)
@@ -103,6 +105,7 @@ def tenant_view(tenant: Tenant | StoredTenant, keys: tuple[str, ...]) -> TenantV
         priority=tenant.priority,
         limits=_limits(tenant.limits),
         model_limits={name: _limits(limits) or {} for name, limits in tenant.model_limits.items()},
+        count_cached=tenant.count_cached,
         filter=tenant.filter,
         keys=keys,
     )

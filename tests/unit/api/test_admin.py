@@ -215,6 +215,7 @@ def test_a_tenant_from_beginning_to_end(client: TestClient) -> None:
         "priority": 4,
         "limits": {"tokens_per_day": 1000},
         "model_limits": {LARGE: {"requests_per_minute": 6}},
+        "count_cached": False,
     }
     answer = client.put("/admin/v1/tenants/team", json={"id": "team", **body})
     shown = {"id": "team", "source": "store", "filter": None, "keys": [], **body}

@@ -29,6 +29,7 @@ tenants:
       - {{id: acme-old, secret: old-secret, expires: 2027-01-01}}
       - {{id: acme-long, secret: {LONGEST}}}
   - {{id: by-glob, models: ["google/*-4b-*"], keys: [{{id: glob, secret: glob-secret}}]}}
+  - {{id: by-key, models: ["*-4b-*"], keys: [{{id: both, secret: both-secret, models: [gpt-4o-mini, gpt-4o]}}]}}
   - {{id: by-alias, models: [gpt-4o], keys: [{{id: alias, secret: alias-secret}}]}}
   - {{id: by-case, models: ["GOOGLE/*"], keys: [{{id: case, secret: case-secret}}]}}
   - {{id: nothing, models: [], keys: [{{id: none, secret: none-secret}}]}}
@@ -79,6 +80,7 @@ def test_a_key_ends_with_its_expiry() -> None:
         ("alias-secret", {LARGE}),
         ("case-secret", set[ModelName]()),
         ("none-secret", set[ModelName]()),
+        ("both-secret", {SMALL}),
     ],
 )
 def test_globs_allow_by_name_or_alias(secret: str, allowed: set[ModelName]) -> None:

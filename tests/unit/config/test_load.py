@@ -49,9 +49,10 @@ tenants:
     limits: {requests_per_minute: 1, requests_per_hour: 2, tokens_per_minute: 3, tokens_per_day: 4,
              concurrent_requests: 5}
     model_limits: {google/gemma-3-4b-it: {requests_per_minute: 6}}
+    count_cached: false
     filter: strict
     keys:
-      - {id: acme-dev, secret: ${KEY}-dev}
+      - {id: acme-dev, secret: ${KEY}-dev, models: ["*-4b-*", big]}
       - {id: acme-prod, secret_sha256: "%s", limits: {requests_per_minute: 7}, expires: 2027-01-01}
 filters:
   strict:
@@ -122,7 +123,9 @@ def test_every_key_arrives_where_it_belongs() -> None:
     assert tenant.limits is not None
     assert tenant.limits.concurrent_requests == 5
     assert tenant.model_limits["google/gemma-3-4b-it"].requests_per_minute == 6
+    assert not tenant.count_cached
     dev, prod = tenant.keys
+    assert (dev.models, prod.models) == (("*-4b-*", "big"), None)
     assert dev.secret_sha256 == sha256(b"from-the-environment-dev").digest()
     assert prod.secret_sha256 == b"\xab" * 32
     assert prod.expires == datetime(2027, 1, 1, tzinfo=UTC)
@@ -273,6 +276,12 @@ def test_problems_of_a_worker_url(url: str, message: str) -> None:
         ("[{id: a, filter: x}]", "tenants[0].filter", 'no such filter: "x"'),
         ("[{id: a, limits: {requests_per_minute: 0}}]", "tenants[0].limits.requests_per_minute", "must be from 1"),
         ("[{id: a, limits: {tokens_per_hour: 1}}]", "tenants[0].limits.tokens_per_hour", "unknown key"),
+        (
+            '[{id: a, keys: [{id: k, secret: "12345678", models: [x]}]}]',
+            "tenants[0].keys[0].models[0]",
+            "no such model",
+        ),
+        ("[{id: a, count_cached: 5}]", "tenants[0].count_cached", "true or false"),
         ("[{id: a, model_limits: {x/y: {}}}]", 'tenants[0].model_limits["x/y"]', "no such model"),
         ("[{id: a, keys: [{id: k}]}]", "tenants[0].keys[0].secret", "give either"),
         ("[{id: a, keys: [{id: k, secret: 12345678}]}]", "tenants[0].keys[0].secret", "put it in quotes"),

@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 
-from gateway.config.model import KeySettings, LimitSettings, TenantSettings
+from gateway.config.model import LimitSettings
 from gateway.errors import LimitsUnavailable, QuotaExceeded, RateLimited, RequestOverLimit
 from gateway.ratelimit.limiter import Demand, Limiter, Refusal, Reservation
 from gateway.ratelimit.memory_store import MemoryStore
-from gateway.ratelimit.policy import LimitBook, LimitSet
+from gateway.ratelimit.policy import Count, LimitSet
 from gateway.ratelimit.store import LeaseId, StoreUnavailableError, Taken
-from gateway.values import KeyId, ModelName, TenantId, Usage
+from gateway.values import LimitState, ModelName, Usage
 from tests.support.driven_clock import DrivenClock
+from tests.support.limited_keys import limited_key
 
-ACME, KEY, MODEL = TenantId("acme"), KeyId("acme-dev"), ModelName("gemma")
+MODEL = ModelName("gemma")
 
 
 class CountingStore(MemoryStore):
@@ -38,6 +39,11 @@ class CountingStore(MemoryStore):
         self.calls += 1
         super().settle(taken, requests, tokens)
 
+    async def look(self, limits: LimitSet) -> tuple[LimitSet, Count]:
+        if self.broken:
+            raise StoreUnavailableError
+        return await super().look(limits)
+
     async def renew(self, leases: Any) -> None:
         leases = list(leases)
         self.renewals.put_nowait(len(leases))
@@ -52,14 +58,12 @@ class Bench:
     def __init__(self, *, count_cached: bool = True, **limits: int) -> None:
         self.clock = DrivenClock()
         self.store = CountingStore(self.clock)
-        tenant = TenantSettings(
-            ACME, limits=LimitSettings(**limits) if limits else None, keys=(KeySettings(KEY, b"", None),)
-        )
-        self.limiter = Limiter(self.store, LimitBook([tenant], []), count_cached=count_cached)
+        self.key = limited_key(LimitSettings(**limits) if limits else None, count_cached=count_cached)
+        self.limiter = Limiter(self.store)
 
     def reserve(self, prompt: int = 10, output: int | None = 10, **demand: Any) -> Reservation | Refusal:
         return asyncio.run(
-            self.limiter.reserve(ACME, KEY, MODEL, Demand(prompt, output, **{"context_tokens": 8192, **demand}))
+            self.limiter.reserve(self.key, MODEL, Demand(prompt, output, **{"context_tokens": 8192, **demand}))
         )
 
     def admitted(self, prompt: int = 10, output: int | None = 10, **demand: Any) -> Reservation:
@@ -74,7 +78,7 @@ class Bench:
 
     def counting(self, prompt: int, output: int, count: Callable[[], Awaitable[int | None]]) -> Reservation | Refusal:
         demand = Demand(prompt, output, 8192)
-        return asyncio.run(self.limiter.reserve_counting(ACME, KEY, MODEL, demand, count))
+        return asyncio.run(self.limiter.reserve_counting(self.key, MODEL, demand, count))
 
 
 def remaining(outcome: Reservation, unit: str = "tokens") -> int:
@@ -310,11 +314,11 @@ def test_a_store_that_refuses_without_redis_is_unavailable_not_full() -> None:
 
 
 def test_other_limits_apply_from_the_next_request_on() -> None:
-    """Reloading keeps the counts."""
+    """They come with another object of the key; the counts stay."""
     bench = Bench(requests_per_minute=1)
     bench.admitted()
-    more = TenantSettings(ACME, limits=LimitSettings(requests_per_minute=3))
-    bench.limiter.replace_book(LimitBook([more], []))
+    bench.limiter.forget_limits()
+    bench.key = limited_key(LimitSettings(requests_per_minute=3))
     assert remaining(bench.admitted(), "requests") == 1
 
 
@@ -329,7 +333,7 @@ def test_leases_of_long_streams_are_renewed(monkeypatch: pytest.MonkeyPatch) -> 
             await asyncio.sleep(0.01)
             assert bench.store.renewals.empty()
             bench.store.broken = False
-            outcome = await limiter.reserve(ACME, KEY, MODEL, Demand(1, 1, 8192))
+            outcome = await limiter.reserve(bench.key, MODEL, Demand(1, 1, 8192))
             assert isinstance(outcome, Reservation)
             bench.store.broken = True
             assert await bench.store.renewals.get() == 1
@@ -339,9 +343,41 @@ def test_leases_of_long_streams_are_renewed(monkeypatch: pytest.MonkeyPatch) -> 
                 while not bench.store.renewals.empty():
                     bench.store.renewals.get_nowait()
                 await bench.store.renewals.get()
-            await limiter.reserve(ACME, KEY, MODEL, Demand(1, 1, 8192))
-            assert isinstance(await limiter.reserve(ACME, KEY, MODEL, Demand(1, 1, 8192)), Refusal)
+            await limiter.reserve(bench.key, MODEL, Demand(1, 1, 8192))
+            assert isinstance(await limiter.reserve(bench.key, MODEL, Demand(1, 1, 8192)), Refusal)
 
     asyncio.run(run())
     assert bench.limiter.mode == "embedded"
     assert bench.limiter.problem == ""
+
+
+def test_where_a_key_stands() -> None:
+    """What is reserved counts until it is settled; looking takes nothing."""
+    bench = Bench(requests_per_minute=5, tokens_per_day=100, concurrent_requests=2)
+    held = bench.admitted(prompt=30, output=10)
+
+    def standings() -> list[LimitState]:
+        return asyncio.run(bench.limiter.standings(bench.key))
+
+    reset_s = (61 * 60_000_000 // 60 - bench.clock.now_us % 1_000_000) / 1e6
+    day_s = (61 * 86_400_000_000 // 60 - bench.clock.now_us % (86_400_000_000 // 60)) / 1e6
+    for _ in range(2):
+        assert standings() == [
+            LimitState("tenant", "requests_per_minute", 5, 1, 4, reset_s),
+            LimitState("tenant", "tokens_per_day", 100, 40, 60, day_s),
+            LimitState("tenant", "concurrent_requests", 2, 1, 1, None),
+        ]
+    held.settle(Usage(100, 20))
+    assert [(state.used, state.remaining) for state in standings()] == [(1, 4), (120, 0), (0, 2)]
+    bench.clock.now_us += int(reset_s * 1e6)
+    assert (standings()[0].used, standings()[0].reset_s) == (0, 0)
+
+
+def test_a_key_without_limits_stands_nowhere() -> None:
+    """And no store is asked; one that can't be asked is an error, not a number."""
+    bench = Bench()
+    assert asyncio.run(bench.limiter.standings(bench.key)) == []
+    broken = Bench(requests_per_minute=1)
+    broken.store.broken = True
+    with pytest.raises(LimitsUnavailable):
+        asyncio.run(broken.limiter.standings(broken.key))

@@ -2,7 +2,10 @@
 
 from types import MappingProxyType
 
-from gateway.config.model import KeySettings, LimitSettings, ModelSettings, TenantSettings, WorkerSettings
+import pytest
+
+from gateway.config.model import LimitSettings
+from gateway.ratelimit import policy
 from gateway.ratelimit.policy import (
     DAY_S,
     MINUTE_S,
@@ -10,18 +13,19 @@ from gateway.ratelimit.policy import (
     LeaseLimit,
     LimitBook,
     LimitSet,
+    ScopedLimit,
     Standing,
     Verdict,
     WindowLimit,
+    all_limits,
     blocked,
     standing,
 )
 from gateway.ratelimit.window import NEVER
-from gateway.routing.catalog import VARIANTS
-from gateway.values import KeyId, ModelName, TenantId
+from gateway.values import ModelName, TenantId
+from tests.support.limited_keys import limited_key
 
 ACME, MODEL = TenantId("acme"), ModelName("google/gemma-3-4b-it")
-VARIANT = VARIANTS["gemma-3-4b-it"]
 
 
 def rpm(amount: int, key: str = "t:rpm") -> WindowLimit:
@@ -32,32 +36,22 @@ def tpm(amount: int) -> WindowLimit:
     return WindowLimit("t:tpm", "tenant 'acme'", "tokens", MINUTE_S * US_PER_S, amount)
 
 
-def book(*tenants: TenantSettings) -> LimitBook:
-    worker = WorkerSettings("http://127.0.0.1:8000")
-    model = ModelSettings(MODEL, VARIANT, (worker,), MODEL, None, 8192, aliases=("small",))
-    return LimitBook(tenants, [model])
-
-
 def test_a_caller_without_limits_has_no_set() -> None:
-    """Nothing to count: None, whether the tenant is known or not."""
-    found = book(TenantSettings(ACME, keys=(KeySettings(KeyId("dev"), b""),)))
-    assert found.find(ACME, KeyId("dev"), MODEL) is None
-    assert found.find(TenantId("anonymous"), KeyId("anonymous"), MODEL) is None
+    """Nothing to count: None."""
+    book = LimitBook()
+    assert book.find(limited_key(), MODEL) is None
+    assert all_limits(limited_key()) is None
 
 
 def test_limits_of_tenant_key_and_model_apply_together() -> None:
     """Each scope brings its own windows and leases, under names of their own."""
-    tenant = TenantSettings(
-        ACME,
-        limits=LimitSettings(requests_per_minute=600, tokens_per_day=5, concurrent_requests=3),
-        model_limits=MappingProxyType({"small": LimitSettings(tokens_per_minute=9)}),
-        keys=(
-            KeySettings(KeyId("dev"), b"", limits=LimitSettings(requests_per_hour=7, concurrent_requests=1)),
-            KeySettings(KeyId("prod"), b""),
-        ),
-    )
-    found = book(tenant)
-    limits = found.find(ACME, KeyId("dev"), MODEL)
+    tenant_limits = LimitSettings(requests_per_minute=600, tokens_per_day=5, concurrent_requests=3)
+    model_limits = MappingProxyType({MODEL: LimitSettings(tokens_per_minute=9)})
+    key_limits = LimitSettings(requests_per_hour=7, concurrent_requests=1)
+    dev = limited_key(tenant_limits, key_limits, model_limits, key_id="dev", count_cached=False)
+    prod = limited_key(tenant_limits, None, model_limits, key_id="prod")
+    book = LimitBook()
+    limits = book.find(dev, MODEL)
     assert limits is not None
     assert [(w.key, w.title, w.amount) for w in limits.windows] == [
         ("t:rpm", "requests per minute", 600),
@@ -66,11 +60,38 @@ def test_limits_of_tenant_key_and_model_apply_together() -> None:
         (f"m:{MODEL}:tpm", "tokens per minute", 9),
     ]
     assert [(lease.key, lease.amount) for lease in limits.leases] == [("t:live", 3), ("k:dev:live", 1)]
-    assert limits.counts_tokens
-    assert found.find(ACME, KeyId("dev"), MODEL) is limits
-    other = found.find(ACME, KeyId("prod"), ModelName("another"))
+    assert (limits.counts_tokens, limits.count_cached) == (True, False)
+    assert book.find(dev, MODEL) is limits
+    other = book.find(prod, ModelName("another"))
     assert other is not None
     assert [w.key for w in other.windows] == ["t:rpm", "t:tpd"]
+    assert other.count_cached
+
+
+def test_all_limits_are_those_of_every_model_that_the_key_may_use() -> None:
+    """Each knows where the configuration has it."""
+    models = {ModelName(name): LimitSettings(tokens_per_day=9) for name in ("b", "a", "c")}
+    key = limited_key(LimitSettings(concurrent_requests=3), None, models, allowed=["a", "b"])
+    limits = all_limits(key)
+    assert limits is not None
+    assert [window.source for window in limits.windows] == [
+        ScopedLimit("model", ModelName("a"), "tokens_per_day"),
+        ScopedLimit("model", ModelName("b"), "tokens_per_day"),
+    ]
+    assert [lease.source for lease in limits.leases] == [ScopedLimit("tenant", None, "concurrent_requests")]
+
+
+def test_the_book_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key that came first is pushed out; its limits are put together anew."""
+    monkeypatch.setattr(policy, "MAX_KNOWN_KEYS", 2)
+    book = LimitBook()
+    keys = [limited_key(LimitSettings(requests_per_minute=1)) for _ in range(3)]
+    first = [book.find(key, MODEL) for key in keys]
+    assert [book.find(key, MODEL) is limits for key, limits in zip(keys[1:], first[1:], strict=True)] == [True, True]
+    assert book.find(keys[0], MODEL) is not first[0]
+    assert len(book._found) == 2
+    book.forget()
+    assert not book._found
 
 
 def test_a_share_is_never_nothing() -> None:
