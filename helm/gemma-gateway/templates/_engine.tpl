@@ -39,11 +39,19 @@ guesses it: the longest spelling that the name, without its owner, begins with. 
 {{- end -}}
 {{- $_ = set $engine "checkpoint" (default $published $engine.checkpoint) -}}
 {{- $_ = set $engine "local" (hasPrefix "/" $engine.checkpoint) -}}
+{{- $cache := $engine.cache -}}
+{{- $_ = set $engine "claim" (default (ternary (printf "%s-weights" $engine.name) "" $cache.persistentVolume.enabled) $cache.existingClaim) -}}
+{{- $_ = set $engine "weightsFolder" (printf "/weights/%s-%s" $slug (printf "%s@%s" $engine.checkpoint $engine.revision | sha256sum | trunc 8)) -}}
+{{- $_ = set $engine "fetchesWeights" (not (or $engine.local $cache.download.enabled .root.Values.hub.offline)) -}}
+{{- $_ = set $engine "owner" (ternary (dict "apiVersion" "leaderworkerset.x-k8s.io/v1" "kind" "LeaderWorkerSet") (dict "apiVersion" "apps/v1" "kind" "Deployment") $engine.multiNode.enabled) -}}
+{{- if $engine.multiNode.enabled -}}
+{{- $_ = set $engine "pipelineParallel" $engine.multiNode.size -}}
+{{- end -}}
 {{- $_ = set $engine "contextLength" (default "auto" .model.context_length) -}}
 {{- $precision := index (dict "performance" "bf16" "balanced" "8-bit" "efficiency" "4-bit") $engine.level -}}
 {{- $_ = set $engine "weightsGb" (default 0 (index (default (dict) $variant.memory_gb) $precision)) -}}
 {{- if eq (toString $engine.gpu.count) "<nil>" -}}
-{{- $_ = set $engine.gpu "count" (mul $engine.tensorParallel $engine.pipelineParallel) -}}
+{{- $_ = set $engine.gpu "count" (mul $engine.tensorParallel (ternary 1 $engine.pipelineParallel $engine.multiNode.enabled)) -}}
 {{- end -}}
 {{- if eq (toString $engine.gpuMemoryUtilization) "<nil>" -}}
 {{- $_ = set $engine "gpuMemoryUtilization" 0.92 -}}
@@ -70,9 +78,9 @@ guesses it: the longest spelling that the name, without its owner, begins with. 
 
 {{/* What follows `vllm serve`, as a JSON list. No tool or reasoning parser: the gateway translates. */}}
 {{- define "gg.engineArgs" -}}
-{{- $args := list .checkpoint "--served-model-name" .servedName "--host" "0.0.0.0" "--port" (toString .port) -}}
+{{- $args := list (ternary .weightsFolder .checkpoint .cache.download.enabled) "--served-model-name" .servedName "--host" "0.0.0.0" "--port" (toString .port) -}}
 {{- $args = concat $args (list "--max-model-len" (toString .contextLength) "--max-num-seqs" (toString .maxNumSeqs)) -}}
-{{- with .revision -}}{{- $args = concat $args (list "--revision" .) -}}{{- end -}}
+{{- if and .revision .fetchesWeights -}}{{- $args = concat $args (list "--revision" .revision) -}}{{- end -}}
 {{- $args = concat $args (list "--dtype" "bfloat16" "--shutdown-timeout" (toString .shutdownTimeoutSeconds)) -}}
 {{- if eq .accelerator "cpu" -}}
 {{- $args = append $args "--enforce-eager" -}}
@@ -92,6 +100,9 @@ guesses it: the longest spelling that the name, without its owner, begins with. 
 {{- range . -}}{{- $args = append $args (printf "%s=%s" .name .path) -}}{{- end -}}
 {{- end -}}
 {{- with .facts.hfOverrides -}}{{- $args = concat $args (list "--hf-overrides" (toJson .)) -}}{{- end -}}
+{{- if .multiNode.enabled -}}
+{{- $args = concat $args (list "--nnodes" (toString .multiNode.size) "--node-rank" "$(LWS_WORKER_INDEX)" "--master-addr" "$(LWS_LEADER_ADDRESS)") -}}
+{{- end -}}
 {{- with .facts.args -}}{{- $args = concat $args . -}}{{- end -}}
 {{- concat $args .extraArgs | toJson -}}
 {{- end -}}

@@ -1,6 +1,8 @@
-{{/* The pod of an engine: (dict "root" $ "engine" $engine "selector" $selector) */}}
+{{/* The pod of an engine: (dict "root" $ "engine" $engine "selector" $selector). With `part`
+"worker" it belongs to a LeaderWorkerSet and only computes: nothing listens in it. */}}
 {{- define "gg.enginePod" -}}
 {{- $engine := .engine -}}
+{{- $worker := eq (default "" .part) "worker" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
 terminationGracePeriodSeconds: {{ $engine.graceSeconds }}
@@ -14,15 +16,30 @@ imagePullSecrets:
 {{- end }}
 securityContext:
   {{- toYaml $engine.podSecurityContext | nindent 2 }}
+{{- if $engine.cache.download.enabled }}
+initContainers:
+  - name: wait-for-weights
+    image: {{ $engine.resolvedImage.ref | quote }}
+    imagePullPolicy: {{ $engine.resolvedImage.pullPolicy }}
+    command: [sh, -c, {{ printf "until [ -f %s/.complete ]; do sleep 5; done" $engine.weightsFolder | quote }}]
+    resources:
+      requests: {cpu: 10m, memory: 16Mi}
+      limits: {memory: 64Mi}
+    securityContext:
+      {{- toYaml $engine.securityContext | nindent 6 }}
+    volumeMounts:
+      - {name: weights, mountPath: /weights, readOnly: true}
+{{- end }}
 containers:
   - name: engine
     image: {{ $engine.resolvedImage.ref | quote }}
     imagePullPolicy: {{ $engine.resolvedImage.pullPolicy }}
     command: [vllm, serve]
     args:
-      {{- toYaml $engine.args | nindent 6 }}
+      {{- toYaml (ternary (append $engine.args "--headless") $engine.args $worker) | nindent 6 }}
     env:
       {{- include "gg.engineEnv" . | nindent 6 }}
+    {{- if not $worker }}
     ports:
       - name: http
         containerPort: {{ $engine.port }}
@@ -38,6 +55,7 @@ containers:
     livenessProbe:
       httpGet: {path: /health, port: http}
       {{- toYaml $engine.livenessProbe | nindent 6 }}
+    {{- end }}
     lifecycle:
       preStop:
         sleep: {seconds: {{ $engine.preStopSeconds }}}
@@ -49,6 +67,9 @@ containers:
       - {name: shm, mountPath: /dev/shm}
       - {name: tmp, mountPath: /tmp}
       - {name: cache, mountPath: /cache}
+      {{- if $engine.cache.download.enabled }}
+      - {name: weights, mountPath: /weights, readOnly: true}
+      {{- end }}
       {{- with $engine.extraVolumeMounts }}
       {{- toYaml . | nindent 6 }}
       {{- end }}
@@ -57,8 +78,17 @@ volumes:
     emptyDir: {medium: Memory, sizeLimit: {{ $engine.sharedMemory }}}
   - name: tmp
     emptyDir: {}
+  {{- if and $engine.claim (not $engine.cache.download.enabled) }}
+  - name: cache
+    persistentVolumeClaim: {claimName: {{ $engine.claim }}}
+  {{- else }}
   - name: cache
     emptyDir: {}
+  {{- end }}
+  {{- if $engine.cache.download.enabled }}
+  - name: weights
+    persistentVolumeClaim: {claimName: {{ $engine.claim }}, readOnly: true}
+  {{- end }}
   {{- with $engine.extraVolumes }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -75,18 +105,10 @@ volumes:
 - {name: VLLM_NO_USAGE_STATS, value: "1"}
 - {name: DO_NOT_TRACK, value: "1"}
 - {name: VLLM_MEDIA_URL_ALLOW_REDIRECTS, value: "0"}
-{{- if .root.Values.hub.offline }}
+{{- if not .engine.fetchesWeights }}
 - {name: HF_HUB_OFFLINE, value: "1"}
-{{- end }}
-{{- with .root.Values.hub.endpoint }}
-- {name: HF_ENDPOINT, value: {{ . | quote }}}
-{{- end }}
-{{- with .root.Values.hub.tokenSecret }}
-{{- if .name }}
-- name: HF_TOKEN
-  valueFrom:
-    secretKeyRef: {name: {{ .name }}, key: {{ .key }}}
-{{- end }}
+{{- else }}
+{{ include "gg.hubEnv" .root | trim }}
 {{- end }}
 {{- if eq .engine.accelerator "cpu" }}
 - {name: VLLM_CPU_KVCACHE_SPACE, value: {{ .engine.cpu.kvCacheGb | quote }}}
@@ -109,4 +131,19 @@ volumes:
 {{- $_ = set $resources "requests" (merge (dict) $resources.requests $gpu) -}}
 {{- end -}}
 {{- toYaml $resources -}}
+{{- end -}}
+
+{{/* How the hub is reached. The token of a gated model is the only secret. */}}
+{{- define "gg.hubEnv" -}}
+- {name: HF_HUB_DISABLE_TELEMETRY, value: "1"}
+{{- with .Values.hub.endpoint }}
+- {name: HF_ENDPOINT, value: {{ . | quote }}}
+{{- end }}
+{{- with .Values.hub.tokenSecret }}
+{{- if .name }}
+- name: HF_TOKEN
+  valueFrom:
+    secretKeyRef: {name: {{ .name }}, key: {{ .key }}}
+{{- end }}
+{{- end }}
 {{- end -}}

@@ -42,6 +42,21 @@ topologySpreadConstraints:
 {{- if ne .Values.gateway.readinessPath "auto" -}}
 {{- .Values.gateway.readinessPath -}}
 {{- else -}}
-{{- ternary "/readyz" "/healthz" (eq (len .Values.models) 1) -}}
+{{- ternary "/readyz" "/healthz" (and (eq (len .Values.models) 1) (not (include "gg.scalesToZero" .))) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Whether any model may have no engine at all. */}}
+{{- define "gg.scalesToZero" -}}
+{{- range $model := .Values.models -}}
+{{- if hasKey $model "engine" -}}
+{{- $engine := include "gg.engine" (dict "root" $ "model" $model) | fromJson -}}
+{{- if and $engine.autoscaling.enabled (eq (int $engine.autoscaling.minReplicas) 0) -}}true{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Requests that found no engine of a model: (dict "root" $ "model" name) */}}
+{{- define "gg.demandQuery" -}}
+sum(increase(gateway_requests_total{namespace={{ .root.Release.Namespace | quote }},model={{ .model | quote }},status="503"}[2m])) or vector(0)
 {{- end -}}
