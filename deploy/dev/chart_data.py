@@ -1,6 +1,6 @@
-"""Writes what the Helm chart knows from the gateway's code: the catalogue of variants.
+"""Writes what the Helm chart knows from the gateway's code: the catalogue of variants, and the schema of its values.
 
-It is committed; a unit test says when it is out of step with the code.
+Both are committed; a unit test says when they are out of step with the code.
 """
 
 import json
@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from deploy.dev.chart_schema import values_schema
 from gateway.config.variant_names import spellings
 from gateway.routing.catalog import VARIANTS
 
 CHART = Path(__file__).resolve().parents[2] / "helm" / "gemma-gateway"
 CATALOG = CHART / "files" / "catalog.json"
+SCHEMA = CHART / "values.schema.json"
 
 
 def catalog_text() -> str:
@@ -25,10 +27,16 @@ def catalog_text() -> str:
     return json.dumps(value, indent=1) + "\n"
 
 
+def schema_text() -> str:
+    """The chart's values.schema.json."""
+    return json.dumps(values_schema(CHART / "values.yaml"), indent=1, ensure_ascii=False) + "\n"
+
+
 def main() -> int:
     """Write the files anew."""
-    CATALOG.write_text(catalog_text())
-    print(f"wrote {CATALOG.relative_to(CHART.parents[1])}")
+    for path, text in ((CATALOG, catalog_text()), (SCHEMA, schema_text())):
+        path.write_text(text)
+        print(f"wrote {path.relative_to(CHART.parents[1])}")
     return 0
 
 
