@@ -142,23 +142,23 @@ def values_schema(values: Path) -> Schema:
     }
 
 
+PLAIN: Final[Mapping[type, Schema]] = {
+    bool: {"type": "boolean"},
+    int: {"type": "integer", "minimum": 0},
+    float: {"type": "number"},
+    str: {"type": "string"},
+}
+
+
 def _of_default(key: str, value: object) -> Schema:
     """The schema of a key of values.yaml, by its default and the tables."""
-    known = NULLABLE.get(key) if value is None else CHOICES.get(key)
+    known = NULLABLE.get(key) if value is None else CHOICES.get(key, PLAIN.get(type(value)))
     if known is not None:
         return dict(known)
     match value:
-        case bool():
-            return {"type": "boolean"}
-        case int():
-            return {"type": "integer", "minimum": 0}
-        case float():
-            return {"type": "number"}
-        case str():
-            return {"type": "string"}
         case list():
             return {"type": "array", "items": ITEMS.get(key, {"type": "object"})}
-        case dict() if key in FREE_MAPS or (not value and key != "create"):
+        case dict() if key in FREE_MAPS or not value:
             return {"type": "object"}
         case dict():
             inner = {name: _of_default(name, item) for name, item in value.items()}
@@ -215,14 +215,17 @@ def _of_type(hint: Any, definitions: dict[str, Schema]) -> Schema:
     if dataclasses.is_dataclass(hint):
         return _define(hint, definitions)  # type: ignore[arg-type]  # a class, as all hints here
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return {"enum": list(arguments)}
-    if origin is tuple:
-        return {"type": "array", "items": _of_type(arguments[0], definitions)}
     if origin in {types.UnionType, typing.Union}:
         return _of_union(arguments, definitions)
-    if origin is Mapping:
-        return {"type": "object", "additionalProperties": _of_type(arguments[1], definitions)}
+    schema: Schema | None = None
+    if origin is Literal:
+        schema = {"enum": list(arguments)}
+    elif origin is tuple:
+        schema = {"type": "array", "items": _of_type(arguments[0], definitions)}
+    elif origin is Mapping:
+        schema = {"type": "object", "additionalProperties": _of_type(arguments[1], definitions)}
+    if schema is not None:
+        return schema
     raise TypeError(f"no schema for {hint}: add it to {__name__}")
 
 

@@ -6,19 +6,21 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from typing import Any
 
 URL, MODEL, KEY = os.environ["GATEWAY_URL"], os.environ["CHAT_MODEL"], os.environ.get("API_KEY", "")
 DEADLINE = time.monotonic() + float(os.environ["DEADLINE_S"])
 
 
-def call(path, body=None):
+def call(path: str, body: object = None) -> dict[str, Any]:
     """Ask until there is an answer: engines take minutes to load, and 503 says so."""
     headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
     data = None if body is None else json.dumps(body).encode()
     while True:
         try:
             with urllib.request.urlopen(urllib.request.Request(URL + path, data, headers), timeout=120) as reply:
-                return json.load(reply)
+                answer: dict[str, Any] = json.load(reply)
+                return answer
         except urllib.error.HTTPError as error:
             text, status = error.read().decode(errors="replace"), error.code
             problem, wait_s = f"{status} {text}", int(error.headers.get("retry-after", "5"))

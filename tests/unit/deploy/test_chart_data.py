@@ -9,5 +9,5 @@ def test_the_chart_has_the_catalogue() -> None:
 
 
 def test_the_chart_mirrors_the_configuration() -> None:
-    """Every field of `gateway/config/model.py` is a value of the chart; `deploy/dev/chart-data` writes the schema anew."""
+    """Every field of `gateway/config/model.py` is a value of the chart."""
     assert SCHEMA.read_text() == schema_text()
