@@ -160,3 +160,24 @@ def kubernetes_problems(item: Object, version: str) -> list[str] | None:
         return None
     name = f"{item['kind']}/{item['metadata']['name']}"
     return [f"{name} at {'.'.join(map(str, e.instance_path))}: {e.message}" for e in validator.iter_errors(item)]
+
+
+CUSTOM: Final = Path(__file__).resolve().parents[1] / "helm" / "crds.yaml"
+
+
+@functools.cache
+def _custom_validators() -> Mapping[str, jsonschema_rs.Draft7Validator]:
+    """By ``apiVersion kind``: the judge of a custom resource's `spec`."""
+    schemas = yaml.safe_load(CUSTOM.read_text())
+    return {name: jsonschema_rs.Draft7Validator(schema) for name, schema in schemas.items()}
+
+
+def object_problems(item: Object, version: str) -> list[str]:
+    """What the API server would refuse of an object, Kubernetes' own or a custom one. Raises KeyError for others."""
+    problems = kubernetes_problems(item, version)
+    if problems is not None:
+        return problems
+    validator = _custom_validators()[f"{item['apiVersion']} {item['kind']}"]
+    return [
+        f"{item['kind']} at {error.instance_path}: {error.message}" for error in validator.iter_errors(item["spec"])
+    ]
