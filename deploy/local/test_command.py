@@ -114,7 +114,7 @@ def _wait_for_engines(engines: Child, announcement: Path) -> dict[str, str]:
 def _prepare(rings: Sequence[str], places: Places) -> None:
     """What single rings need beyond the development environment."""
     _install_system_tools(rings, places)
-    if "helm" in rings:
+    if {"helm", "engine"} & set(rings):
         with Step("helm") as step:
             environments.helm_environment(places, step)
     if "images" in rings:
