@@ -64,4 +64,4 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --start-interval=1s CMD ["gateway-health"]
 # Exec form: the gateway is process 1 and gets the signal itself. Inside the container the port is always 8080.
 ENTRYPOINT ["gateway"]
-CMD ["serve", "--config", "/etc/gateway/gateway.yaml", "--host", "0.0.0.0", "--port", "8080"]
+CMD ["serve", "--config", "/etc/gemma-gateway/gateway.yaml", "--host", "0.0.0.0", "--port", "8080"]

@@ -29,6 +29,7 @@ SYSTEM_TOOLS = {
     "contract": {"node": "nodejs", "npm": "npm"},
     "integration": {"redis-server": "redis-server"},
     "images": {"redis-server": "redis-server"},
+    "helm": {"redis-server": "redis-server"},
 }
 
 

@@ -37,6 +37,8 @@ HEAD_TIMEOUT_S = 30.0
 MAX_UNREAD_BYTES = 65_536
 """Bytes of a body that nobody has asked for at which the connection is no longer read."""
 MAX_DISCARDED_BYTES = 64 * 1024 * 1024
+LAST_REQUEST_S = 0.3
+"""How long a kept connection may still bring a request after SIGTERM: one that was on its way when it came."""
 LINGER_S = 5.0
 """How long a connection that was refused is still read, so that the refusal is not lost in a reset."""
 MAX_PIPELINED = 16
@@ -96,6 +98,7 @@ class GatewayProtocol(asyncio.Protocol):
         self._discarded_bytes = 0
         self._refused = False
         self._lingering = False
+        self._leaving = False
         # serving
         self._task: asyncio.Task[None] | None = None
         self._waiting: deque[Exchange] = deque()
@@ -115,11 +118,16 @@ class GatewayProtocol(asyncio.Protocol):
     # Called by uvicorn's server
 
     def shutdown(self) -> None:
-        """Close an idle connection; otherwise end it behind the last request that has come."""
-        if self._arrived is None or self._arrived.complete:
-            self.transport.close()
-        else:
-            self._arrived.keep_alive = False
+        """Let the connection end: behind an answer that says so, or when nothing more came in `LAST_REQUEST_S`.
+
+        An idle connection closed at once would meet requests that are under way, and clients don't send those again.
+        """
+        self._leaving = True
+        exchange = self._arrived
+        if exchange is None or exchange.complete:
+            self._loop.call_later(LAST_REQUEST_S, self._leave)
+        elif not exchange.begun:
+            exchange.keep_alive = False
 
     # Called by exchanges
 
@@ -141,6 +149,8 @@ class GatewayProtocol(asyncio.Protocol):
         if self._read_paused:
             self._resume_reading()
         self._since = self._loop.time()
+        if self._leaving:  # an answer that had begun before could not say that it is the last
+            self._loop.call_later(LAST_REQUEST_S, self._leave)
 
     # asyncio.Protocol
 
@@ -234,7 +244,7 @@ class GatewayProtocol(asyncio.Protocol):
             url,
             headers,
             version,
-            version != "1.0" and parser.should_keep_alive(),
+            version != "1.0" and parser.should_keep_alive() and not self._leaving,
         )
         self._discarded_bytes = 0
         self._waiting.append(exchange)
@@ -403,6 +413,12 @@ class GatewayProtocol(asyncio.Protocol):
         self._loop.call_later(LINGER_S, self.transport.abort)
 
     # Watching
+
+    def _leave(self) -> None:
+        """Close the connection, unless a request is coming or served: its answer ends the connection."""
+        idle = self._arrived is None or self._arrived.complete
+        if idle and not (self._in_head and self._head_bytes):
+            self.transport.close()
 
     def _close(self) -> None:
         """Close the connection; what the client then doesn't take in time is given up."""

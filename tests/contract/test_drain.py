@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from tests.support.deployment import CHAT, Workers, running_gateway
-from tests.support.gateway_process import GatewayProcess
+from tests.support.gateway_process import TEST_KEY, GatewayProcess
 from tests.support.plain_http import Opened, opened
 from tests.support.sim_worker import Fault, Script, SimWorker
 
+AUTHORIZED = {"authorization": f"Bearer {TEST_KEY}"}
 STREAM: dict[str, Any] = {"model": CHAT, "messages": [{"role": "user", "content": "Hello"}], "stream": True}
 
 
@@ -120,8 +121,42 @@ def test_whole_answers_over_the_drain_time(leaving_gateway: GatewayProcess, work
     connection.close()
 
 
+def test_a_request_that_was_under_way_is_answered(leaving_gateway: GatewayProcess) -> None:
+    """What a kept connection brings just after SIGTERM is served; the answer says that it is the last one."""
+    connection = http.client.HTTPConnection("127.0.0.1", leaving_gateway.port, timeout=15)
+    connection.request("GET", "/healthz")
+    assert connection.getresponse().read()
+    leaving_gateway.signal(signal.SIGTERM)
+    wait_until_refused(leaving_gateway)
+    connection.request("POST", "/v1/chat/completions", json.dumps({**STREAM, "stream": False}), AUTHORIZED)
+    response = connection.getresponse()
+    assert response.status == 200
+    assert response.getheader("connection") == "close"
+    assert json.loads(response.read())["choices"]
+    assert leaving_gateway.wait(5) == 0
+    connection.close()
+
+
+def test_a_request_behind_a_stream_is_answered(leaving_gateway: GatewayProcess, worker: SimWorker) -> None:
+    """So is one that follows a stream whose head could not say yet that the connection ends."""
+    worker.script(Script(chunks=("begin", *"....", "end"), delay_s=0.1))
+    connection = http.client.HTTPConnection("127.0.0.1", leaving_gateway.port, timeout=15)
+    connection.request("POST", "/v1/chat/completions", json.dumps(STREAM), AUTHORIZED)
+    stream = connection.getresponse()
+    assert stream.readline()
+    leaving_gateway.signal(signal.SIGTERM)
+    assert stream.read().endswith(b"data: [DONE]\n\n")
+    connection.request("POST", "/v1/chat/completions", json.dumps({**STREAM, "stream": False}), AUTHORIZED)
+    response = connection.getresponse()
+    assert response.status == 200
+    assert response.getheader("connection") == "close"
+    response.read()
+    assert leaving_gateway.wait(5) == 0
+    connection.close()
+
+
 def test_idle_connections_do_not_hold_it_up(leaving_gateway: GatewayProcess) -> None:
-    """Kept connections without a request are closed at once."""
+    """Kept connections without a request are closed before long."""
     connection = http.client.HTTPConnection("127.0.0.1", leaving_gateway.port, timeout=15)
     connection.request("GET", "/healthz")
     assert connection.getresponse().read()
