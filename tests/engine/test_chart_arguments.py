@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from deploy.local.places import Places, python_of
@@ -33,7 +34,9 @@ FURTHER: list[dict[str, Any]] = [
 
 
 def _argument_lists() -> Iterator[list[str]]:
-    for values in (*EXAMPLES, {"secrets": {"existingSecret": "keys"}, "models": FURTHER}):
+    further: dict[str, Any] = {"secrets": {"existingSecret": "keys"}, "models": FURTHER}
+    everything: list[Path | dict[str, Any]] = [*EXAMPLES, further]
+    for values in everything:
         for pod in render(values).engines():
             arguments: list[str] = container(pod)["args"]
             # Kubernetes puts in what a LeaderWorkerSet says of each pod.
