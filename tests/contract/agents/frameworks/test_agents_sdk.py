@@ -1,6 +1,6 @@
 """The OpenAI Agents SDK in chat completions mode: its own loop runs the tools, in every dialect."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
@@ -96,6 +96,12 @@ async def test_a_loop_ends_in_an_answer(client: AsyncOpenAI, speaker: Speaker, *
     check_second_request(speaker, speaker.asked[2], calls=2)
 
 
+def demands_a_call(body: Mapping[str, Any]) -> bool:
+    """Whether the worker must begin with a call; strict tools alone bind it only once it has begun one."""
+    constraint = str(body.get("structured_outputs", ""))
+    return bool(constraint) and "triggered_tags" not in constraint
+
+
 @EITHER_WAY
 async def test_a_call_is_required(client: AsyncOpenAI, speaker: Speaker, *, stream: bool) -> None:
     """The agent must begin with a tool; the SDK lifts that after the first one."""
@@ -106,8 +112,8 @@ async def test_a_call_is_required(client: AsyncOpenAI, speaker: Speaker, *, stre
     assert result.final_output == ANSWER
     assert desk.calls == [WEATHER]
     first, second = speaker.asked
-    assert "structured_outputs" in first.body
-    assert "structured_outputs" not in second.body
+    assert demands_a_call(first.body)
+    assert not demands_a_call(second.body)
 
 
 @EITHER_WAY
