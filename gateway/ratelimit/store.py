@@ -11,8 +11,8 @@ LeaseId = NewType("LeaseId", str)
 """Of one request in flight; unique among all replicas."""
 Mode = Literal["embedded", "shared", "local", "open", "closed"]
 """embedded: there is no Redis. shared: Redis counts. The others are `redis.on_failure`, in force because it is gone."""
-LEASE_S: Final = 15.0
-"""How long a lease lives without being renewed."""
+LEASE_S: Final = 14.0
+"""How long a lease lives without being renewed: what a killed replica held is free within 15 seconds."""
 HEARTBEAT_S: Final = 5.0
 """How often leases are renewed and replicas make themselves heard."""
 

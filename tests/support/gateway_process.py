@@ -43,13 +43,14 @@ class GatewayProcess:
         config: Mapping[str, Any],
         *,
         arguments: Sequence[str] = (),
+        program: Sequence[str] = ("-m", "gateway"),
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="gateway-test-"))
         self.config_path = self._folder / "gateway.yaml"
         self.rewrite(config)
         self._log_path = self._folder / "stderr.log"
-        command = [sys.executable, "-m", "gateway", "serve", "--config", str(self.config_path), "--port", "0"]
+        command = [sys.executable, *program, "serve", "--config", str(self.config_path), "--port", "0"]
         self._command = [*command, *arguments]
         self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[str] | None = None
@@ -130,6 +131,11 @@ class GatewayProcess:
                 process.kill()
         self._finish()
         return process.returncode
+
+    def kill(self) -> None:
+        """As the kernel does when memory is short: nothing is drained, nothing is told to anybody."""
+        self._running().kill()
+        self._finish()
 
     def _finish(self) -> None:
         self._running().wait()

@@ -193,12 +193,12 @@ class StoreSuite:
         assert second.verdict.held == (2,)
 
     def test_leases_lapse_unless_renewed(self, bench: StoreBench) -> None:
-        """15 s after the last renewal, to the microsecond."""
+        """14 s after the last renewal, to the microsecond."""
         limits = limit_set(live=2)
         kept, _lost = bench.reserve(limits), bench.reserve(limits)
         bench.clock.advance_ms(10_000)
         bench.renew(kept)
-        bench.clock.now_us += 5_000_000 - 1
+        bench.clock.now_us += 4_000_000 - 1
         assert not bench.reserve(limits).verdict.granted
         bench.clock.now_us += 1
         assert bench.reserve(limits).verdict.granted
@@ -218,9 +218,9 @@ class StoreSuite:
         """As many as a busy replica holds."""
         limits = limit_set(live=1_200)
         taken = [bench.reserve(limits) for _ in range(1_200)]
-        bench.clock.advance_ms(14_000)
+        bench.clock.advance_ms(13_000)
         bench.renew(*taken)
-        bench.clock.advance_ms(14_000)
+        bench.clock.advance_ms(13_000)
         assert bench.reserve(limits).verdict.held == (1_200,)
 
     def test_settling_twice_in_two_windows_counts_in_both(self, bench: StoreBench) -> None:

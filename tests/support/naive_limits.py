@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from gateway.ratelimit.policy import LimitSet
 
-LEASE_US = 15_000_000
+LEASE_US = 14_000_000
 BUCKETS = 60
 
 
