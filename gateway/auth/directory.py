@@ -23,6 +23,7 @@ from gateway.auth.keys import ApiKey, KeyRing
 from gateway.auth.made_keys import digest_of, made_key_id
 from gateway.auth.records import Found, StoredKey, StoredTenant, Touched
 from gateway.auth.store import KeyStore, StoreUnavailableError
+from gateway.background import end_task
 from gateway.errors import KeysUnavailable
 from gateway.values import KeyId
 
@@ -149,9 +150,7 @@ class KeyDirectory:
 
     async def __aexit__(self, *_: object) -> None:
         if self._watch is not None:
-            self._watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watch
+            await end_task(self._watch)
 
     def _match(self, presented: str, digest: bytes) -> ApiKey | Unseen | None:
         key_id = made_key_id(presented)

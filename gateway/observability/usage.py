@@ -6,7 +6,6 @@ minute, up to a bound; nothing is lost unless the process is killed.
 """
 
 import asyncio
-import contextlib
 import logging
 import secrets
 import time
@@ -16,6 +15,7 @@ from typing import Final, Literal, NamedTuple, Protocol, Self
 
 from msgspec import Struct
 
+from gateway.background import end_task
 from gateway.observability.record import RequestRecord
 from gateway.values import KeyId, ModelName, TenantId
 
@@ -192,9 +192,7 @@ class UsageRecorder:
     async def __aexit__(self, *_: object) -> None:
         """Give the rest to the store."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end_task(self._task)
         try:
             async with asyncio.timeout(CLOSE_DEADLINE_S):
                 await self.flush()

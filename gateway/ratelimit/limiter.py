@@ -15,6 +15,7 @@ from typing import Final, Protocol, Self
 
 from msgspec import Struct
 
+from gateway.background import end_task
 from gateway.errors import GatewayError, LimitsUnavailable, QuotaExceeded, RateLimited, RequestOverLimit
 from gateway.ratelimit.estimates import OutputEstimates
 from gateway.ratelimit.headers import header_lines
@@ -149,9 +150,7 @@ class Limiter:
 
     async def __aexit__(self, *_: object) -> None:
         if self._heartbeat is not None:
-            self._heartbeat.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._heartbeat
+            await end_task(self._heartbeat)
         await self._store.close()
 
     def applies(self, key: LimitedKey, model: ModelName) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
+from gateway.background import end_task
 from gateway.config.redis_url import parse_redis_url
 from gateway.ratelimit.policy import US_PER_S, Count, LimitSet, Verdict
 from gateway.ratelimit.redis_cluster import RedisClusterNodes
@@ -137,10 +138,7 @@ class RedisStore:
     async def close(self) -> None:
         """Leave the replicas, after what was posted before, and disconnect."""
         for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await end_task(task)
         if self.up:
             await self._transport.call(self._register, (b"0", self._replica.encode()))
         self._watcher = None

@@ -7,7 +7,6 @@ touch the path of requests: routing reads the state they leave behind.
 """
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Self
 import httpx2
 import msgspec
 
+from gateway.background import end_task
 from gateway.routing.fleet import Fleet, ServedModel
 from gateway.routing.worker import Worker
 from gateway.values import Family, WorkerFacts
@@ -68,8 +68,7 @@ class HealthMonitor:
         for worker in tuple(self._tasks):
             self._end(worker)
         for task in tuple(self._ending):
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await end_task(task)
         await self._http.aclose()
 
     def joined(self, model: ServedModel, worker: Worker) -> None:
