@@ -36,6 +36,7 @@ from gateway.filters.classifier_cache import VerdictCache
 from gateway.filters.policy import compile_policies
 from gateway.filters.shieldgemma import answer_words
 from gateway.observability.classifier_metrics import ClassifierMetrics
+from gateway.observability.fleet_metrics import FleetMetrics
 from gateway.observability.logs import RequestLog
 from gateway.observability.metrics import Metrics
 from gateway.observability.observer import RequestObserver
@@ -50,6 +51,9 @@ from gateway.pipeline.services import Services
 from gateway.pipeline.worker_clients import WorkerClients
 from gateway.ratelimit.build import build_store
 from gateway.ratelimit.limiter import Limiter
+from gateway.routing.discovery.keeper import FleetKeeper
+from gateway.routing.discovery.overrides import MemoryOverrideStore, OverrideStore
+from gateway.routing.discovery.redis_overrides import RedisOverrideStore
 from gateway.routing.fleet import Fleet, build_fleet
 from gateway.routing.health import HealthMonitor
 from gateway.values import Family
@@ -70,10 +74,12 @@ class Application:
 
 @dataclass(frozen=True, slots=True)
 class _Records:
-    """Where keys, tenants and usage are kept."""
+    """Where keys, tenants, usage and changes of workers are kept."""
 
     keys: KeyStore
     usage: UsageStore
+    overrides: OverrideStore
+    """What the admin API has changed about workers."""
     close: Callable[[], Awaitable[None]]
 
 
@@ -117,13 +123,14 @@ def build_app(file: ConfigFile, loaded: Loaded, loop: asyncio.AbstractEventLoop)
     questions = ClassifierMetrics()
     classifier = FleetClassifier(services, VerdictCache(secrets.token_bytes(32)), questions)
     services = dataclasses.replace(services, classifier=classifier)
+    keeper = FleetKeeper(fleet, settings.models, records.overrides)
     usage = UsageRecorder(records.usage)
     metrics = Metrics(
         lambda: ((model.name, worker) for model, worker in fleet.workers()),
         __version__,
         limits_mode=lambda: limiter.mode,
         keys_in_touch=lambda: keys.in_touch,
-        further=(questions,),
+        further=(questions, FleetMetrics(lambda: ((m.name, w) for m, w in fleet.workers()))),
     )
     log = RequestLog(sys.stderr.buffer, loop)
     observer = RequestObserver(metrics, log, usage)
@@ -131,7 +138,7 @@ def build_app(file: ConfigFile, loaded: Loaded, loop: asyncio.AbstractEventLoop)
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
         try:
-            async with limiter, keys, usage, HealthMonitor(fleet, stop_markers, _resolved_texts, rng=rng):
+            async with limiter, keys, usage, keeper, HealthMonitor(fleet, stop_markers, _resolved_texts, rng=rng):
                 yield
         finally:
             await reloader.close()
@@ -150,7 +157,10 @@ def build_app(file: ConfigFile, loaded: Loaded, loop: asyncio.AbstractEventLoop)
         ModelsEndpoint(services),
         StatusEndpoints(services, metrics.render),
         UsageEndpoint(keys, records.usage, limiter.standings, time.time),
-        admin_routes(settings.admin, AdminServices(administration, records.usage, reloader, replica, time.time)),
+        admin_routes(
+            settings.admin,
+            AdminServices(administration, records.usage, reloader, replica, time.time, fleet, keeper),
+        ),
         lifespan,
         observer,
     )
@@ -168,9 +178,14 @@ def _ring(settings: Settings) -> KeyRing:
 
 def _build_records(redis: RedisSettings | None) -> _Records:
     if redis is None:
-        return _Records(MemoryKeyStore(), MemoryUsageStore(), _nothing)
+        return _Records(MemoryKeyStore(), MemoryUsageStore(), MemoryOverrideStore(), _nothing)
     client = open_redis(redis)
-    return _Records(RedisKeyStore(client, redis.prefix), RedisUsageStore(client, redis.prefix), client.aclose)
+    return _Records(
+        RedisKeyStore(client, redis.prefix),
+        RedisUsageStore(client, redis.prefix),
+        RedisOverrideStore(client, redis.prefix),
+        client.aclose,
+    )
 
 
 async def _nothing() -> None:

@@ -35,9 +35,19 @@ class StatusEndpoints:
         body: dict[str, object] = {"status": "ready" if ready else "not ready"}
         if models:
             body["models"] = models
+        if wrong := self._misconfigured():
+            body["misconfigured"] = wrong
         body["limits"] = limits
         body["keys"] = {"in_touch": services.keys.in_touch}
         return _json(request, 200 if ready else 503, body)
+
+    def _misconfigured(self) -> dict[str, dict[str, str]]:
+        """Return, by model and worker, why workers aren't used although they answer: others may serve all the same."""
+        wrong: dict[str, dict[str, str]] = {}
+        for model, worker in self._services.fleet.workers():
+            if worker.state == "misconfigured":
+                wrong.setdefault(model.name, {})[worker.id] = worker.problem
+        return wrong
 
     async def metrics(self, request: Request) -> Response:
         """Answer with the metrics in Prometheus' text format."""

@@ -228,6 +228,10 @@ class KeyAdministration:
             [Change(Touched("config", replica), "tell", 0)], self._entry(actor, "config.reload", "")
         )
 
+    async def note(self, action: str, target: str, actor: Actor, detail: Mapping[str, Any] | None = None) -> None:
+        """Note a change that was made elsewhere."""
+        await self._store.commit((), self._entry(actor, action, target, detail))
+
     def _entry(self, actor: Actor, action: str, target: str, detail: Mapping[str, Any] | None = None) -> AuditEntry:
         kept = {name: value for name, value in (detail or {}).items() if value is not None}
         return AuditEntry(at_s=self._now_s(), actor=actor, action=action, target=target, detail=kept)

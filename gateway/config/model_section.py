@@ -1,15 +1,14 @@
 """Reads `models`: names, variants and workers."""
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Final, Literal, get_args
-from urllib.parse import SplitResult, urlsplit
 
 from gateway.config.model import Balance, ModelSettings, Secret, WorkerSettings
 from gateway.config.problems import did_you_mean, quoted
 from gateway.config.section import MODEL_NAME, Form, Section
 from gateway.config.variant_names import guess_variant, named_variant
+from gateway.config.worker_url import worker_url
 from gateway.values import DialectName, ModelName, Variant
 
 _DialectChoice = DialectName | Literal["auto"]
@@ -25,7 +24,6 @@ _DIALECTS: Final[tuple[_DialectChoice, ...]] = (
 )
 
 _URL: Final = Form(re.compile(r"[!-~]{1,2048}"), "a URL")
-_HOST_NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})")
 _API_KEY: Final = Form(re.compile(r"[!-~]{1,4096}"), "visible ASCII characters without spaces")
 _MAX_WEIGHT: Final = 1_000
 _MAX_CONTEXT_TOKENS: Final = 100_000_000
@@ -103,40 +101,7 @@ def _read_url(section: Section) -> str:
     if not text:
         return ""
     try:
-        parts = urlsplit(text)
-        url, fault = _base_url(parts), _url_fault(parts)
-    except ValueError:
-        url, fault = "", "is not a valid URL: look at its host and port"
-    if fault is not None:
-        section.report("url", fault)
+        return worker_url(text)
+    except ValueError as error:
+        section.report("url", str(error))
         return ""
-    return url
-
-
-def _base_url(parts: SplitResult) -> str:
-    """Raises ValueError for a port that isn't one."""
-    host = parts.hostname or ""
-    port = "" if parts.port is None else f":{parts.port}"
-    return f"{parts.scheme}://[{host}]{port}" if ":" in host else f"{parts.scheme}://{host}{port}"
-
-
-def _url_fault(parts: SplitResult) -> str | None:
-    faults = (
-        (parts.scheme not in {"http", "https"}, "must be http://host:port or https://host:port"),
-        ("@" in parts.netloc, "must not hold credentials; give the worker's key as `api_key`"),
-        (not _is_host(parts.hostname or ""), "must have a host name or an address"),
-        (parts.port == 0, "must have a port from 1 to 65535"),
-        (parts.path not in {"", "/"}, "must have no path: the gateway appends vLLM's own, `/v1` included"),
-        (bool(parts.query or parts.fragment), "must have no query and no fragment"),
-    )
-    return next((message for broken, message in faults if broken), None)
-
-
-def _is_host(host: str) -> bool:
-    if ":" not in host:
-        return _HOST_NAME.fullmatch(host) is not None
-    try:
-        ipaddress.IPv6Address(host)
-    except ValueError:
-        return False
-    return True

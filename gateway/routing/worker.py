@@ -50,8 +50,12 @@ class Worker:
 
     @property
     def usable(self) -> bool:
-        """Whether requests may go there: not before it is known to be down, never when it serves another model."""
-        return not self.draining and self.state in ("up", "unknown")
+        """Whether requests may go there: never when it serves another model.
+
+        The file's workers may be asked before the first probe, so that a gateway serves from its first moment; one
+        that joins later shows first what it is.
+        """
+        return not self.draining and (self.state == "up" or (self.state == "unknown" and self.source == "file"))
 
     def attach(self, observer: Observer | None, slot: int) -> None:
         """Tell `observer` of what happens from now on, under the number `slot`."""

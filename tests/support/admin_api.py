@@ -23,6 +23,9 @@ from gateway.config.reload import ConfigFile, Reloader
 from gateway.errors import GatewayError
 from gateway.observability.usage import MemoryUsageStore
 from gateway.routing.catalog import VARIANTS
+from gateway.routing.discovery.keeper import FleetKeeper
+from gateway.routing.discovery.overrides import MemoryOverrideStore
+from gateway.routing.fleet import build_fleet
 from gateway.values import LimitState
 from tests.support.key_files import FILE
 
@@ -44,7 +47,12 @@ class AdminWorld:
         self.directory = KeyDirectory(self._ring(loaded.settings), self.keys, now_s=self._now)
         self.reloader = Reloader(file, loaded, self._apply, now_s=self._now)
         self.administration = KeyAdministration(self.keys, lambda: self.directory.ring, now_s=self._now)
-        services = AdminServices(self.administration, self.usage, self.reloader, "replica-1", self._now)
+        self.fleet = build_fleet(loaded.settings.models, created=0)
+        self.overrides = MemoryOverrideStore()
+        self.keeper = FleetKeeper(self.fleet, loaded.settings.models, self.overrides)
+        services = AdminServices(
+            self.administration, self.usage, self.reloader, "replica-1", self._now, self.fleet, self.keeper
+        )
         settings = None if admin_key is None else AdminSettings(Secret(admin_key))
         usage = UsageEndpoint(self.directory, self.usage, self._limits_of, self._now)
         self.app = Starlette(

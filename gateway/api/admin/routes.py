@@ -12,10 +12,13 @@ from gateway.api.admin.keys import KeyEndpoints
 from gateway.api.admin.operation import OperationEndpoints
 from gateway.api.admin.tenants import TenantEndpoints
 from gateway.api.admin.usage import AdminUsageEndpoint
+from gateway.api.admin.workers import WorkerEndpoints
 from gateway.auth.administration import KeyAdministration
 from gateway.config.model import AdminSettings
 from gateway.config.reload import Reloader
 from gateway.observability.usage import UsageStore
+from gateway.routing.discovery.keeper import FleetKeeper
+from gateway.routing.fleet import Fleet
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class AdminServices:
     """Tells this process from the others."""
     now_s: Callable[[], float]
     """The wall clock."""
+    fleet: Fleet
+    keeper: FleetKeeper
 
 
 def admin_routes(settings: AdminSettings | None, services: AdminServices) -> list[BaseRoute]:
@@ -40,6 +45,7 @@ def admin_routes(settings: AdminSettings | None, services: AdminServices) -> lis
     tenants = TenantEndpoints(services.administration)
     usage = AdminUsageEndpoint(services.usage, services.now_s)
     operation = OperationEndpoints(services.reloader, services.administration, services.replica)
+    workers = WorkerEndpoints(services.fleet, services.keeper, services.administration)
     table: dict[str, dict[str, Endpoint]] = {
         "/keys": {"GET": keys.list_keys, "POST": keys.create},
         "/keys/{key_id}": {"GET": keys.show, "DELETE": keys.revoke},
@@ -48,6 +54,10 @@ def admin_routes(settings: AdminSettings | None, services: AdminServices) -> lis
         "/tenants/{tenant_id}": {"GET": tenants.show, "PUT": tenants.put, "DELETE": tenants.delete},
         "/usage": {"GET": usage.show},
         "/audit": {"GET": operation.audit},
+        "/workers": {"GET": workers.list_workers, "POST": workers.add},
+        "/workers/{worker_id}": {"DELETE": workers.delete},
+        "/workers/{worker_id}/drain": {"POST": workers.drain},
+        "/workers/{worker_id}/undrain": {"POST": workers.undrain},
         "/config": {"GET": operation.config},
         "/config/reload": {"POST": operation.reload},
     }

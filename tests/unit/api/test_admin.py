@@ -31,6 +31,11 @@ PATHS = [
     ("GET", "/admin/v1/audit"),
     ("GET", "/admin/v1/config"),
     ("POST", "/admin/v1/config/reload"),
+    ("GET", "/admin/v1/workers"),
+    ("POST", "/admin/v1/workers"),
+    ("DELETE", "/admin/v1/workers/a:1"),
+    ("POST", "/admin/v1/workers/a:1/drain"),
+    ("POST", "/admin/v1/workers/a:1/undrain"),
 ]
 NOW = datetime.fromtimestamp(NOW_S, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -87,7 +92,7 @@ def test_wrong_methods_name_the_right_ones(client: TestClient) -> None:
     answer = client.patch("/admin/v1/keys/ci")
     assert answer.status_code == 405
     assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "DELETE"}
-    for path in ("/admin/v1/workers", "/admin/v1/summary", "/admin/v1/alerts"):
+    for path in ("/admin/v1/summary", "/admin/v1/alerts"):
         assert client.get(path).status_code == 404
 
 

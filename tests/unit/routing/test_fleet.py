@@ -121,3 +121,17 @@ def test_the_context_is_the_smallest_of_those_known() -> None:
     workers[0].mark_up(FACTS)
     workers[1].mark_up(type(FACTS)(4_096, ()))
     assert model.context_tokens == 4_096
+
+
+def test_a_worker_that_joins_shows_first_what_it_is() -> None:
+    """One that the file doesn't list gets nothing before a probe has found that it serves the model."""
+    (listed,) = make_workers(1)
+    model = make_model((listed,))
+    fleet, rng = make_fleet(model), random.Random(1)
+    added = Worker(WorkerId("late"), "http://late", None, source="admin")
+    fleet.add(model, added)
+    assert {model.pick((), rng) for _ in range(20)} == {listed}
+    added.mark_misconfigured("it serves another model")
+    assert {model.pick((), rng) for _ in range(20)} == {listed}
+    added.mark_up(FACTS)
+    assert {model.pick((), rng) for _ in range(40)} == {listed, added}
