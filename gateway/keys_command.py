@@ -44,6 +44,12 @@ _NO_STORE: Final = (
     "or add a `redis` section, and every replica shares the keys made here."
 )
 
+_ABOUT: Final = (
+    "Make, list, rotate and revoke API keys, in the Redis of a configuration file: every gateway on it knows within a "
+    "second. A secret goes to standard output, alone on its line, once; all else to standard error. With --json both "
+    "are one object on standard output. No secret is ever an argument: the process list shows those."
+)
+
 _Action = Callable[[argparse.Namespace, KeyAdministration, Actor], Coroutine[Any, Any, None]]
 
 
@@ -52,7 +58,7 @@ def add_keys_command(
     add_config: Callable[[argparse.ArgumentParser], None],
 ) -> None:
     """Add `keys` and its verbs to the command line; `add_config` adds `--config`."""
-    keys = commands.add_parser("keys", help="make, list, rotate and revoke API keys", description=__doc__)
+    keys = commands.add_parser("keys", help="make, list, rotate and revoke API keys", description=_ABOUT)
     verbs = keys.add_subparsers(required=True, metavar="VERB")
 
     def verb(name: str, text: str, action: _Action) -> argparse.ArgumentParser:

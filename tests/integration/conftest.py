@@ -7,9 +7,19 @@ import pytest
 
 from tests.support.gateway_process import TEST_KEY, GatewayProcess, gateway_config
 from tests.support.gateway_view import wait_until_idle, wait_until_up
+from tests.support.secret_search import FOUND, SEARCHED
 from tests.support.sim_worker import Settings, SimWorker
 
 MAX_BODY_MB = 1
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_is_left_anywhere() -> Iterator[None]:
+    """After the whole run: no log, metrics, command line or Redis that a test made holds the secret of a key."""
+    already = len(FOUND)
+    yield
+    print(f"\n{len(SEARCHED)} logs, metrics, command lines and Redis contents searched for secrets")
+    assert FOUND[already:] == []
 
 
 @pytest.fixture(scope="module")

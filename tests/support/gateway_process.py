@@ -13,14 +13,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.request import urlopen
 
 import yaml
+
+from tests.support.secret_search import learn_secrets, search, search_command_lines
 
 TEST_KEY = "test-key-0123456789"
 """The secret of the tenant in `gateway_config`."""
 _READY = re.compile(r"^gateway ready on (http://\S+:(\d+))\s*$")
 _START_DEADLINE_S = 30.0
 _STOP_DEADLINE_S = 40.0
+_METRICS_DEADLINE_S = 2.0
 
 
 def gateway_config(worker_url: str, *, model: str = "google/gemma-3-270m", **sections: Any) -> dict[str, Any]:
@@ -53,6 +57,7 @@ class GatewayProcess:
         command = [sys.executable, *program, "serve", "--config", str(self.config_path), "--port", "0"]
         self._command = [*command, *arguments]
         self._environment = {**os.environ, **(environment or {})}
+        learn_secrets(config, self._environment)
         self._process: subprocess.Popen[str] | None = None
         self._reader = threading.Thread(target=self._read_output, name="gateway-stdout", daemon=True)
         self._output: list[str] = []
@@ -124,6 +129,8 @@ class GatewayProcess:
         """
         process = self._running()
         if process.poll() is None:
+            search_command_lines()
+            search(f"metrics of gateway {process.pid}", self._metrics())
             process.send_signal(signal.SIGTERM)
             try:
                 process.wait(timeout_s)
@@ -146,7 +153,17 @@ class GatewayProcess:
         """Removes the configuration and the log file, whose text is kept. Stopping does this too."""
         if self._folder.exists():
             self._kept_log = self.stderr
+            search(f"log of the gateway on port {self.port}", self._kept_log)
             shutil.rmtree(self._folder)
+
+    def _metrics(self) -> str:
+        """What it shows to Prometheus; nothing when it takes no connections any more."""
+        try:
+            with urlopen(f"{self.url}/metrics", timeout=_METRICS_DEADLINE_S) as reply:
+                text: str = reply.read().decode()
+        except OSError:
+            return ""
+        return text
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None:

@@ -7,11 +7,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import redis
+
+from tests.support.secret_search import search
 
 _START_DEADLINE_S = 10.0
 
@@ -31,6 +34,7 @@ class RedisServer:
         self._arguments = arguments
         self._folder = Path(tempfile.mkdtemp(prefix="redis-test-"))
         self._process: subprocess.Popen[bytes] | None = None
+        self._paused = False
 
     @property
     def url(self) -> str:
@@ -44,6 +48,9 @@ class RedisServer:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._process is not None and not self._paused:
+            with suppress(redis.RedisError):  # a sentinel holds no keys, a cluster may be down by now
+                search(f"redis on port {self.port}", self.dump().decode(errors="replace"))
         self.stop()
         shutil.rmtree(self._folder)
 
@@ -72,14 +79,17 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+            self._paused = False
 
     def pause(self) -> None:
         """From now on it answers nothing, and its connections stay open."""
         self._running().send_signal(signal.SIGSTOP)
+        self._paused = True
 
     def resume(self) -> None:
         """Goes on where it was paused."""
         self._running().send_signal(signal.SIGCONT)
+        self._paused = False
 
     def dump(self) -> bytes:
         """Everything it holds, as text: each key and its value."""
@@ -90,7 +100,7 @@ class RedisServer:
         return redis.Redis.from_url(self.url, decode_responses=True)
 
     def _contents(self) -> list[bytes]:
-        client: Any = redis.Redis.from_url(self.url)
+        client: Any = redis.Redis(port=self.port, password=self._password or None)
         readers = {
             b"string": lambda key: [client.get(key)],
             b"list": lambda key: client.lrange(key, 0, -1),
