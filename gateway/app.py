@@ -123,14 +123,14 @@ def build_app(file: ConfigFile, loaded: Loaded, loop: asyncio.AbstractEventLoop)
     questions = ClassifierMetrics()
     classifier = FleetClassifier(services, VerdictCache(secrets.token_bytes(32)), questions)
     services = dataclasses.replace(services, classifier=classifier)
-    keeper = FleetKeeper(fleet, settings.models, records.overrides)
+    keeper = FleetKeeper(fleet, settings.models, records.overrides, rng=rng)
     usage = UsageRecorder(records.usage)
     metrics = Metrics(
         lambda: ((model.name, worker) for model, worker in fleet.workers()),
         __version__,
         limits_mode=lambda: limiter.mode,
         keys_in_touch=lambda: keys.in_touch,
-        further=(questions, FleetMetrics(lambda: ((m.name, w) for m, w in fleet.workers()))),
+        further=(questions, FleetMetrics(lambda: ((m.name, w) for m, w in fleet.workers()), lambda: keeper.sources)),
     )
     log = RequestLog(sys.stderr.buffer, loop)
     observer = RequestObserver(metrics, log, usage)
@@ -155,7 +155,7 @@ def build_app(file: ConfigFile, loaded: Loaded, loop: asyncio.AbstractEventLoop)
     administration = KeyAdministration(records.keys, lambda: keys.ring, now_s=time.time)
     rest = build_starlette(
         ModelsEndpoint(services),
-        StatusEndpoints(services, metrics.render),
+        StatusEndpoints(services, metrics.render, lambda: keeper.sources),
         UsageEndpoint(keys, records.usage, limiter.standings, time.time),
         admin_routes(
             settings.admin,

@@ -31,6 +31,15 @@ SPECIAL: Final[Mapping[tuple[type, str], Schema]] = {
         "type": "string",
         "pattern": r"^(\$\{[A-Za-z_][A-Za-z0-9_]*\}|[a-z+]+://([^:@/]*(:\$\{[A-Za-z_][A-Za-z0-9_]*\})?@)?[^@]+)$",
     },
+    (model.ModelSettings, "workers"): {
+        "type": "array",
+        "items": {
+            "anyOf": [
+                {"$ref": f"#/definitions/{kind.__name__}"}
+                for kind in (model.WorkerSettings, model.DnsWorkers, model.KubernetesWorkers)
+            ]
+        },
+    },
     (model.ModelSettings, "dialect"): {"enum": ["auto", *typing.get_args(DialectName)]},
     (model.KeySettings, "secret_sha256"): {
         "type": "string",
@@ -42,7 +51,11 @@ ONLY_IN_THE_FILE: Final[Mapping[type, Mapping[str, Schema]]] = {
     model.KeySettings: {"secret": SECRET},
     model.ModelSettings: {"engine": {"$ref": "#/definitions/engine"}},
 }
-NOT_IN_THE_FILE: Final = {(model.Settings, "no_auth"), (model.Settings, "models")}
+NOT_IN_THE_FILE: Final = {
+    (model.Settings, "no_auth"),
+    (model.Settings, "models"),
+    (model.ModelSettings, "discovery"),
+}
 
 FREE_MAPS: Final = frozenset(
     {
@@ -130,6 +143,13 @@ def values_schema(values: Path) -> Schema:
     definitions: dict[str, Schema] = {"engine": _of_default("engineDefaults", tree["engineDefaults"])}
     _define(model.Settings, definitions)
     _define(model.ModelSettings, definitions)
+    for kind, required in (
+        (model.WorkerSettings, "url"),
+        (model.DnsWorkers, "dns"),
+        (model.KubernetesWorkers, "kubernetes"),
+    ):
+        _define(kind, definitions)
+        definitions[kind.__name__]["required"] = [required]
     definitions[model.ModelSettings.__name__]["required"] = ["name"]
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",

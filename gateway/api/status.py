@@ -1,6 +1,6 @@
 """`/healthz`, `/readyz` and `/metrics`: for probes and Prometheus. No I/O."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from starlette.requests import Request
@@ -8,14 +8,19 @@ from starlette.responses import Response
 
 from gateway.api.request_ids import new_request_id, request_id_of
 from gateway.pipeline.services import Services
+from gateway.routing.discovery.keeper import SourceState
 
 
 class StatusEndpoints:
     """Answers from what is known already; nothing is asked for it."""
 
-    def __init__(self, services: Services, render_metrics: Callable[[], bytes]) -> None:
+    def __init__(
+        self, services: Services, render_metrics: Callable[[], bytes], sources: Callable[[], Iterable[SourceState]]
+    ) -> None:
+        """`sources` returns where workers are found."""
         self._services = services
         self._render_metrics = render_metrics
+        self._sources = sources
 
     async def healthz(self, request: Request) -> Response:
         """Answer 200 while the process runs."""
@@ -37,6 +42,8 @@ class StatusEndpoints:
             body["models"] = models
         if wrong := self._misconfigured():
             body["misconfigured"] = wrong
+        if lost := self._lost_sources():
+            body["discovery"] = lost
         body["limits"] = limits
         body["keys"] = {"in_touch": services.keys.in_touch}
         return _json(request, 200 if ready else 503, body)
@@ -48,6 +55,14 @@ class StatusEndpoints:
             if worker.state == "misconfigured":
                 wrong.setdefault(model.name, {})[worker.id] = worker.problem
         return wrong
+
+    def _lost_sources(self) -> dict[str, dict[str, str]]:
+        """Return, by model and source, why workers can't be found: those known before are in use all the same."""
+        lost: dict[str, dict[str, str]] = {}
+        for source in self._sources():
+            if source.problem:
+                lost.setdefault(source.model, {})[source.name] = source.problem
+        return lost
 
     async def metrics(self, request: Request) -> Response:
         """Answer with the metrics in Prometheus' text format."""

@@ -142,6 +142,48 @@ class WorkerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DnsWorkers:
+    """An item of `models[].workers` with `dns`: a worker for each address that a name has, which is looked up again
+    whenever its time to live has passed.
+    """
+
+    dns: str
+    """A host name (its A records, or AAAA where it has none), or a service name such as `_http._tcp.vllm.example`,
+    whose SRV records tell hosts and ports."""
+    port: int | None
+    """Of every worker; None for a service name."""
+    weight: float = 1
+    api_key: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesService:
+    """`models[].workers[].kubernetes`: a Service of the cluster."""
+
+    service: str
+    """Its name."""
+    namespace: str | None = None
+    """None: the gateway's own."""
+    port: str | int | None = None
+    """Name or number of the Pods' port; None: the Service's only or first one."""
+    api: str | None = None
+    """URL of an API server that needs no token, such as that of `kubectl proxy`; None: the cluster's, with the Pod's
+    service account, which may `list` and `watch` `endpointslices`."""
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesWorkers:
+    """An item of `models[].workers` with `kubernetes`: a worker for each ready endpoint of a Service."""
+
+    kubernetes: KubernetesService
+    weight: float = 1
+    api_key: Secret | None = None
+
+
+Discovered = DnsWorkers | KubernetesWorkers
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSettings:
     """One of `models`: a name that clients may send, and the workers behind it."""
 
@@ -151,7 +193,7 @@ class ModelSettings:
     """The catalogue's entry (`gateway models` lists them). In the file it is the entry's name, or left out when the
     model's name begins like the checkpoint's: `google/gemma-3-4b-it`, `acme/gemma-3-4b-it-awq`."""
     workers: tuple[WorkerSettings, ...]
-    """At least one."""
+    """Those with a `url`. At least one item of the list is required, of whichever kind."""
     served_name: str
     """The name the engine knows (`--served-model-name`); the model's name when left out."""
     dialect: DialectName | None
@@ -166,6 +208,8 @@ class ModelSettings:
     next in turn."""
     fallbacks: tuple[str, ...] = ()
     """Names of models to try, in this order, when no worker of this one is usable."""
+    discovery: tuple[Discovered, ...] = ()
+    """The items of `workers` that tell where to find workers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
-from gateway.config.model import Balance, ModelSettings, Secret, WorkerSettings
+from gateway.config.discovery_section import read_discovered
+from gateway.config.model import Balance, Discovered, ModelSettings, Secret, WorkerSettings
 from gateway.config.problems import did_you_mean, quoted
 from gateway.config.section import MODEL_NAME, Form, Section
 from gateway.config.variant_names import guess_variant, named_variant
@@ -45,8 +46,8 @@ def _read_model(section: Section, variants: Mapping[str, Variant]) -> ModelSetti
     variant = _read_variant(section, name, variants)
     chosen: _DialectChoice = section.choice("dialect", _DIALECTS, "auto")
     dialect = variant.dialect if chosen == "auto" else chosen
-    workers = tuple(_read_worker(worker) for worker in section.children("workers"))
-    if not workers:
+    workers, discovery = _read_workers(section)
+    if not (workers or discovery):
         section.report("workers", 'at least one worker is required, such as {url: "http://127.0.0.1:8000"}')
     balance: Balance = section.choice("balance", get_args(Balance), "least-load")
     settings = ModelSettings(
@@ -59,6 +60,7 @@ def _read_model(section: Section, variants: Mapping[str, Variant]) -> ModelSetti
         aliases=section.texts("aliases", MODEL_NAME),
         balance=balance,
         fallbacks=section.texts("fallbacks", MODEL_NAME),
+        discovery=discovery,
     )
     section.close()
     return settings
@@ -82,6 +84,24 @@ def _read_variant(section: Section, name: str, variants: Mapping[str, Variant]) 
                 " `variant: gemma-3-4b-it`; `gateway models` lists them",
             )
     return variant or _STAND_IN
+
+
+def _read_workers(section: Section) -> tuple[tuple[WorkerSettings, ...], tuple[Discovered, ...]]:
+    """The workers that are listed, and where further ones are found."""
+    workers: list[WorkerSettings] = []
+    discovery: list[Discovered] = []
+    places: dict[str, str] = {}
+    for item in section.children("workers"):
+        found = read_discovered(item)
+        if found is None:
+            worker = _read_worker(item)
+            workers.append(worker)
+            if worker.url and places.setdefault(worker.url, item.path) != item.path:
+                item.report("url", f"the worker {quoted(worker.url)} is taken by {places[worker.url]}.url")
+        else:
+            discovery.append(found)
+            item.close()
+    return tuple(workers), tuple(discovery)
 
 
 def _read_worker(section: Section) -> WorkerSettings:

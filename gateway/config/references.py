@@ -10,7 +10,6 @@ from gateway.config.problems import Problem, did_you_mean, key_path, quoted
 def broken_references(settings: Settings) -> Iterator[Problem]:
     """Every clash and every name that leads nowhere. Empty names are stand-ins, reported before, and skipped."""
     yield from _model_clashes(settings)
-    yield from _worker_clashes(settings)
     yield from _tenant_clashes(settings)
     yield from _secret_clashes(settings)
     yield from _unknown_fallbacks(settings)
@@ -35,12 +34,6 @@ def _model_clashes(settings: Settings) -> Iterator[Problem]:
                 yield f"models[{index}].aliases[{alias_index}]", alias
 
     yield from _clashes(named(), "the name")
-
-
-def _worker_clashes(settings: Settings) -> Iterator[Problem]:
-    for index, model in enumerate(settings.models):
-        urls = ((f"models[{index}].workers[{at}].url", worker.url) for at, worker in enumerate(model.workers))
-        yield from _clashes(urls, "the worker")
 
 
 def _tenant_clashes(settings: Settings) -> Iterator[Problem]:

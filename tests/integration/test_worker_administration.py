@@ -29,7 +29,7 @@ EFFECTIVE_S = 1.0
 
 @pytest.fixture(scope="module")
 def redis_server() -> Iterator[RedisServer]:
-    """One for this module; a test that stops it starts it again."""
+    """One for this module."""
     with RedisServer() as server:
         yield server
 
@@ -84,24 +84,20 @@ def test_replicas_share_what_the_admin_api_changes(
     assert audit == ["worker.delete", "worker.undrain", "worker.drain", "worker.add"]
 
 
-def test_without_the_store_workers_stay_as_they_are(
-    start_gateway: StartGateway, start_sim_worker: StartWorker, redis_server: RedisServer
-) -> None:
+def test_without_the_store_workers_stay_as_they_are(start_gateway: StartGateway, start_sim_worker: StartWorker) -> None:
     """Changes are refused with 503, the list goes on, and nobody forgets a worker that was added or drained."""
     first, second = start_sim_worker(), start_sim_worker()
-    gateway = start_gateway(config(first, redis={"url": redis_server.url, "prefix": "away"}))
-    admin_json(gateway, "POST", "/workers", {"model": MODEL, "url": second.url})
-    admin_json(gateway, "POST", f"/workers/{name_of(first)}/drain")
-    wait_until_up(gateway, 2)
-    redis_server.stop()
-    try:
+    with RedisServer() as redis_server:
+        gateway = start_gateway(config(first, redis={"url": redis_server.url, "prefix": "away"}))
+        admin_json(gateway, "POST", "/workers", {"model": MODEL, "url": second.url})
+        admin_json(gateway, "POST", f"/workers/{name_of(first)}/drain")
+        wait_until_up(gateway, 2)
+        redis_server.stop()
         refused = admin(gateway, "POST", f"/workers/{name_of(first)}/undrain")
         assert (refused.status, refused.error["code"]) == (503, "store_unavailable")
         wait_for(lambda: "can't be seen" in gateway.stderr, "the loss is logged")
         assert listed(gateway)[name_of(first)]["draining"]
         assert ask(gateway.port, request(chat_body())).headers["x-gateway-worker"] == name_of(second)
-    finally:
-        redis_server.start()
 
 
 @pytest.mark.parametrize("end", ["drain", "delete"])

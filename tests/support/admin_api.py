@@ -1,6 +1,7 @@
 """The admin API and `/v1/usage` without a server: every object that app.py makes for them, over embedded stores."""
 
 import contextlib
+import random
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ class AdminWorld:
         self.administration = KeyAdministration(self.keys, lambda: self.directory.ring, now_s=self._now)
         self.fleet = build_fleet(loaded.settings.models, created=0)
         self.overrides = MemoryOverrideStore()
-        self.keeper = FleetKeeper(self.fleet, loaded.settings.models, self.overrides)
+        self.keeper = FleetKeeper(self.fleet, loaded.settings.models, self.overrides, rng=random.Random(1))
         services = AdminServices(
             self.administration, self.usage, self.reloader, "replica-1", self._now, self.fleet, self.keeper
         )

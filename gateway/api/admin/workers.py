@@ -14,7 +14,7 @@ from gateway.auth.administration import KeyAdministration
 from gateway.auth.store import StoreUnavailableError
 from gateway.config.worker_url import worker_url
 from gateway.errors import Conflict, InvalidRequest, NotFound
-from gateway.routing.discovery.keeper import FleetKeeper
+from gateway.routing.discovery.keeper import FleetKeeper, SourceState
 from gateway.routing.discovery.overrides import AddedWorker, Overrides, OverridesUnavailableError
 from gateway.routing.fleet import Fleet, ServedModel, worker_id
 from gateway.routing.worker import Worker
@@ -46,6 +46,15 @@ class WorkerView(Struct):
     max_context_tokens: int | None
 
 
+class SourceView(Struct):
+    """Where workers of a model are found."""
+
+    model: str
+    kind: str
+    name: str
+    problem: str | None
+
+
 WORKER: Final = msgspec.json.Decoder(WorkerBody)
 
 
@@ -58,11 +67,12 @@ class WorkerEndpoints:
         self._administration = administration
 
     async def list_workers(self, request: Request) -> Response:
-        """Answer with all workers, or those of `?model=`."""
+        """Answer with all workers, or those of `?model=`, and with the sources that find them."""
         name = request.query_params.get("model")
         chosen = None if name is None else self._model(name)
         listed = [(model, worker) for model, worker in self._fleet.workers() if chosen in (None, model)]
-        return reply(request, _list(listed))
+        sources = [source for source in self._keeper.sources if chosen is None or source.model == chosen.name]
+        return reply(request, {**_list(listed), "discovery": [_source_view(source) for source in sources]})
 
     async def add(self, request: Request) -> Response:
         """Let a worker join a model."""
@@ -166,3 +176,7 @@ def _view(model: ServedModel, worker: Worker) -> WorkerView:
         in_flight=worker.in_flight,
         max_context_tokens=worker.facts.max_context_tokens if worker.facts else None,
     )
+
+
+def _source_view(source: SourceState) -> SourceView:
+    return SourceView(source.model, source.kind, source.name, source.problem or None)

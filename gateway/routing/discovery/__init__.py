@@ -1,1 +1,1 @@
-"""Which workers a model has beside the file's: those of the admin API."""
+"""Which workers a model has: the file's, those that DNS and Kubernetes tell of, and those of the admin API."""

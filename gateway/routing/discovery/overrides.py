@@ -73,8 +73,8 @@ class OverrideStore(Protocol):
         """Return what is in force."""
         ...
 
-    async def replace(self, new: Overrides) -> bool:
-        """Put `new`, whose version is one more than that of what it was made from; False when somebody was faster."""
+    async def replace(self, new: Overrides, *, of_version: int) -> bool:
+        """Put `new` in place of those of this version, 0 for none at all; False when somebody was faster."""
         ...
 
 
@@ -90,9 +90,9 @@ class MemoryOverrideStore:
         """Return what is in force."""
         return self._held
 
-    async def replace(self, new: Overrides) -> bool:
+    async def replace(self, new: Overrides, *, of_version: int) -> bool:
         """Put `new`."""
-        if new.version != self._held.version + 1:
+        if of_version != self._held.version:
             return False
         self._held = new
         return True
@@ -106,6 +106,6 @@ async def change_overrides(store: OverrideStore, edit: Callable[[Overrides], Ove
         if edited == held:
             return held
         new = msgspec.structs.replace(edited, version=held.version + 1)
-        if await store.replace(new):
+        if await store.replace(new, of_version=held.version):
             return new
     raise Conflict("Somebody else changes the workers at the moment. Please try again.")

@@ -35,10 +35,10 @@ class RedisOverrideStore:
             held = await cast("Awaitable[bytes | None]", self._client.get(self._place))
             return Overrides() if held is None else _OVERRIDES.decode(held)
 
-    async def replace(self, new: Overrides) -> bool:
+    async def replace(self, new: Overrides, *, of_version: int) -> bool:
         """Put `new` in one script."""
         async with _mapped():
-            call: Any = self._replace(keys=[self._place], args=[new.version - 1, _ENCODER.encode(new)])
+            call: Any = self._replace(keys=[self._place], args=[of_version, _ENCODER.encode(new)])
             return bool(await call)
 
 

@@ -1,13 +1,14 @@
-"""Which workers a model is to have beside the file's. No I/O.
+"""Which workers a model is to have, of those that the file, discovery and the admin API tell of. No I/O.
 
-A worker that several tell of is one: the file's word counts first. One that only the admin API told of leaves when
-nobody tells of it any more.
+A worker that several tell of is one: the file's word counts first, then discovery's, then the admin API's. One that
+only discovery or the admin API told of leaves when nobody tells of it any more.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from gateway.config.model import ModelSettings, Secret
+from gateway.config.model import Discovered, DnsWorkers, ModelSettings, Secret
+from gateway.routing.discovery.endpoint import Endpoint
 from gateway.routing.discovery.overrides import AddedWorker
 from gateway.routing.fleet import ServedModel, worker_id
 from gateway.routing.worker import Worker, WorkerSource
@@ -31,10 +32,15 @@ class Roster:
     """What is told about the workers of one model."""
 
     def __init__(self, settings: ModelSettings) -> None:
+        self._found: list[tuple[Discovered, frozenset[Endpoint]]] = [(each, frozenset()) for each in settings.discovery]
         self._added: tuple[AddedWorker, ...] = ()
-        keys = {each.api_key for each in settings.workers}
+        keys = {each.api_key for each in (*settings.workers, *settings.discovery)}
         self._common_key = keys.pop() if len(keys) == 1 else None
         """What added workers are asked with: no secret is kept with them."""
+
+    def find(self, index: int, endpoints: frozenset[Endpoint]) -> None:
+        """Note all that the discovery of this index knows of."""
+        self._found[index] = (self._found[index][0], endpoints)
 
     def add(self, added: Iterable[AddedWorker]) -> None:
         """Note all that the admin API has added."""
@@ -42,10 +48,18 @@ class Roster:
 
     def wanted(self) -> Mapping[WorkerId, Wanted]:
         """Return the workers that aren't the file's."""
-        return {
-            worker_id(worker.url): Wanted(worker.url, self._common_key, worker.weight, "admin")
-            for worker in self._added
-        }
+        wanted: dict[WorkerId, Wanted] = {}
+        for each in self._told():
+            wanted.setdefault(worker_id(each.url), each)
+        return wanted
+
+    def _told(self) -> Iterator[Wanted]:
+        for settings, endpoints in self._found:
+            source: WorkerSource = "dns" if isinstance(settings, DnsWorkers) else "kubernetes"
+            for endpoint in sorted(endpoints):
+                yield Wanted(endpoint.url, settings.api_key, float(settings.weight), source)
+        for worker in self._added:
+            yield Wanted(worker.url, self._common_key, worker.weight, "admin")
 
 
 class Difference(NamedTuple):

@@ -2,15 +2,18 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
 from gateway.config.load import parse_settings
+from gateway.config.model import Discovered
 from gateway.errors import Conflict
 from gateway.routing.catalog import VARIANTS
-from gateway.routing.discovery.keeper import FleetKeeper
+from gateway.routing.discovery.endpoint import Endpoint, Publish
+from gateway.routing.discovery.keeper import FORGET_S, FleetKeeper
 from gateway.routing.discovery.overrides import (
     MAX_ADDED,
     MAX_DRAINED,
@@ -47,6 +50,10 @@ class SharedStore(MemoryOverrideStore):
             raise RuntimeError("a bug")
         return await super().read()
 
+    def forget(self) -> None:
+        """Lose everything."""
+        self._held = Overrides()
+
     async def looked(self) -> None:
         """Returns after the next look was answered and followed."""
         for _ in range(2):
@@ -57,7 +64,7 @@ class SharedStore(MemoryOverrideStore):
 @asynccontextmanager
 async def kept(store: MemoryOverrideStore) -> AsyncGenerator[tuple[Fleet, FleetKeeper]]:
     fleet = build_fleet(SETTINGS, created=0)
-    async with FleetKeeper(fleet, SETTINGS, store, poll_s=0.0) as keeper:
+    async with FleetKeeper(fleet, SETTINGS, store, rng=random.Random(1), poll_s=0.0) as keeper:
         yield fleet, keeper
 
 
@@ -101,8 +108,11 @@ def test_what_was_changed_before_the_start_is_in_force() -> None:
     asyncio.run(run())
 
 
-def test_a_store_that_is_away_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_store_that_is_away_changes_nothing(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not at the start, not later: workers stay as they were; it is logged once, and once when it is back."""
+    monkeypatch.setattr("gateway.routing.discovery.keeper.RESTART_S", 0.0)
 
     async def run() -> None:
         caplog.set_level(logging.INFO, "gateway.discovery")
@@ -131,6 +141,176 @@ def test_a_store_that_is_away_changes_nothing(caplog: pytest.LogCaptureFixture) 
     assert any("failed" in line for line in said)
 
 
+def test_a_store_that_has_forgotten_is_told_again() -> None:
+    """A Redis that comes back empty must not put drained workers into use, nor take added ones away."""
+
+    async def run() -> None:
+        store = SharedStore()
+        async with kept(store) as (here, keeper), kept(store) as (there, _):
+            await keeper.change(lambda held: held.add(NEW).drain(WorkerId("a:1")))
+            for _ in range(2):
+                await store.looked()
+            before = await store.read()
+            store.forget()
+            for _ in range(4):
+                await store.looked()
+            assert await store.read() == before
+            for fleet in (here, there):
+                assert [(worker.id, worker.draining) for _, worker in fleet.workers()] == [
+                    ("a:1", True),
+                    ("b:2", False),
+                ]
+
+    asyncio.run(run())
+
+
+class FakeSource:
+    """Publishes what a test tells it to."""
+
+    def __init__(self, settings: Discovered, publish: Publish) -> None:
+        self.settings = settings
+        self.publish = publish
+        self.problem = ""
+        self.failures = 0
+        self.runs = 0
+        self.running = asyncio.Event()
+
+    async def run(self) -> None:
+        self.runs += 1
+        if self.runs <= self.failures:
+            raise RuntimeError("a bug")
+        self.running.set()
+        await asyncio.Event().wait()
+
+    def tell(self, *hosts: str) -> None:
+        self.publish(frozenset(Endpoint(host, 8000) for host in hosts))
+
+
+class Found:
+    """A fleet whose model has a listed worker, a name and a Service; the time is told by the test."""
+
+    def __init__(self) -> None:
+        text = """
+models:
+- name: gemma-3-4b-it
+  workers:
+  - {url: "http://a:8000"}
+  - {dns: vllm, port: 8000, weight: 2}
+  - {kubernetes: {service: vllm, namespace: models}}
+"""
+        self.settings = parse_settings(text, {}, VARIANTS).models
+        self.fleet = build_fleet(self.settings, created=0)
+        self.made: list[FakeSource] = []
+        self.store = SharedStore()
+        self.now_s = 0.0
+        self.keeper = FleetKeeper(
+            self.fleet,
+            self.settings,
+            self.store,
+            rng=random.Random(1),
+            make_source=self._make,
+            clock=lambda: self.now_s,
+            poll_s=0.0,
+        )
+        self.name, self.service = self.made
+
+    def _make(self, settings: Discovered, publish: Publish) -> FakeSource:
+        self.made.append(FakeSource(settings, publish))
+        return self.made[-1]
+
+    @property
+    def workers(self) -> dict[str, str]:
+        return {worker.id.removesuffix(":8000"): worker.source for _, worker in self.fleet.workers()}
+
+
+def test_every_source_brings_its_workers() -> None:
+    """Each worker once, whoever tells of it; it leaves when nobody does, and the file's stays."""
+
+    async def run() -> None:
+        found = Found()
+        found.name.tell("b", "c")
+        found.service.tell("c", "d", "a")
+        assert found.workers == {"a": "file", "b": "dns", "c": "dns", "d": "kubernetes"}
+        weights = {worker.id: worker.weight for _, worker in found.fleet.workers()}
+        assert (weights[WorkerId("b:8000")], weights[WorkerId("d:8000")]) == (2.0, 1.0)
+        found.name.tell("b")
+        assert found.workers == {"a": "file", "b": "dns", "c": "kubernetes", "d": "kubernetes"}
+        found.service.tell()
+        found.name.tell()
+        assert found.workers == {"a": "file"}
+        assert [(each.kind, each.name, each.problem) for each in found.keeper.sources] == [
+            ("dns", "vllm", ""),
+            ("kubernetes", "models/vllm", ""),
+        ]
+
+    asyncio.run(run())
+
+
+def test_the_start_waits_for_what_sources_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until each has told, for a moment; a source that fails is begun again, and nothing it told is lost."""
+    monkeypatch.setattr("gateway.routing.discovery.keeper.RESTART_S", 0.0)
+
+    async def run() -> None:
+        found = Found()
+        found.service.failures = 2
+        opening = asyncio.create_task(found.keeper.__aenter__())
+        await found.name.running.wait()
+        await found.service.running.wait()
+        assert found.service.runs == 3
+        found.name.tell("b")
+        await asyncio.sleep(0)
+        assert not opening.done()
+        found.service.tell("c")
+        await opening
+        assert found.workers == {"a": "file", "b": "dns", "c": "kubernetes"}
+        await found.keeper.__aexit__(None, None, None)
+
+    asyncio.run(run())
+
+
+def test_the_start_goes_on_without_a_source_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway serves with the workers it knows."""
+    monkeypatch.setattr("gateway.routing.discovery.keeper.START_WAIT_S", 0.0)
+
+    async def run() -> None:
+        async with Found().keeper:
+            pass
+
+    asyncio.run(run())
+
+
+def test_a_drained_worker_that_is_long_gone_is_forgotten() -> None:
+    """Its address may be another's one day; one that is back in time is still drained, as is one that never left."""
+
+    async def run() -> None:
+        found = Found()
+        async with found.keeper:
+            found.service.tell("b", "c")
+            found.name.tell()
+            await found.keeper.change(
+                lambda held: held.drain(WorkerId("a:8000")).drain(WorkerId("b:8000")).drain(WorkerId("c:8000"))
+            )
+            found.service.tell("c")
+            found.now_s += FORGET_S - 1
+            for _ in range(3):
+                await found.store.looked()
+            found.service.tell("b", "c")
+            assert all(worker.draining for _, worker in found.fleet.workers())
+            found.service.tell("c")
+            found.now_s += FORGET_S
+            for _ in range(3):
+                await found.store.looked()
+            assert (await found.store.read()).drained == ("a:8000", "c:8000")
+            found.service.tell("b", "c")
+            assert {w.id: w.draining for _, w in found.fleet.workers()} == {
+                "a:8000": True,
+                "b:8000": False,
+                "c:8000": True,
+            }
+
+    asyncio.run(run())
+
+
 def test_workers_of_models_that_this_file_does_not_have_are_left_alone() -> None:
     """Replicas may have different files for a moment: one ignores what only the other knows."""
 
@@ -150,14 +330,15 @@ class RacedStore(MemoryOverrideStore):
         super().__init__()
         self.races = races
 
-    async def replace(self, new: Overrides) -> bool:
+    async def replace(self, new: Overrides, *, of_version: int) -> bool:
         if self.races:
             self.races -= 1
             held = await self.read()
             other = AddedWorker(MODEL, f"http://other:{self.races + 1}")
-            assert await super().replace(Overrides(held.version + 1, (*held.added, other), held.drained))
+            faster = Overrides(held.version + 1, (*held.added, other), held.drained)
+            assert await super().replace(faster, of_version=held.version)
             return False
-        return await super().replace(new)
+        return await super().replace(new, of_version=of_version)
 
 
 def test_changes_made_at_the_same_time_are_both_kept() -> None:
@@ -180,7 +361,7 @@ def test_a_change_that_changes_nothing_is_not_written() -> None:
         store = MemoryOverrideStore()
         first = await change_overrides(store, lambda held: held.drain(WorkerId("a:1")))
         assert await change_overrides(store, lambda held: held.drain(WorkerId("a:1"))) is first
-        assert not await store.replace(Overrides(version=9))
+        assert not await store.replace(Overrides(version=9), of_version=8)
 
     asyncio.run(run())
 
