@@ -28,6 +28,7 @@ from gateway.auth.redis_client import open_redis
 from gateway.auth.redis_key_store import RedisKeyStore
 from gateway.auth.store import KeyStore
 from gateway.config.model import RedisSettings, Settings
+from gateway.config.process_place import ProcessPlace
 from gateway.config.reload import ConfigFile, Loaded, Reloader
 from gateway.dialects.control_tokens import MarkerGuard
 from gateway.dialects.marked_syntax import call_markers
@@ -40,6 +41,7 @@ from gateway.observability.fleet_metrics import FleetMetrics
 from gateway.observability.logs import RequestLog
 from gateway.observability.metrics import Metrics
 from gateway.observability.observer import RequestObserver
+from gateway.observability.process_metrics import ProcessMetrics
 from gateway.observability.redis_usage import RedisUsageStore
 from gateway.observability.usage import MemoryUsageStore, UsageRecorder, UsageStore
 from gateway.pipeline.chat import chat
@@ -83,9 +85,12 @@ class _Records:
     close: Callable[[], Awaitable[None]]
 
 
-def build_app(file: ConfigFile, loaded: Loaded, loop: asyncio.AbstractEventLoop) -> Application:
+def build_app(
+    file: ConfigFile, loaded: Loaded, loop: asyncio.AbstractEventLoop, place: ProcessPlace | None = None
+) -> Application:
     """Build the application for one event loop; its lifespan starts and ends what runs beside requests.
 
+    `place`: where this process stands among several.
     Raises OSError for certificates that can't be read.
     """
     settings = loaded.settings
@@ -132,13 +137,20 @@ def build_app(file: ConfigFile, loaded: Loaded, loop: asyncio.AbstractEventLoop)
         keys_in_touch=lambda: keys.in_touch,
         further=(questions, FleetMetrics(lambda: ((m.name, w) for m, w in fleet.workers()), lambda: keeper.sources)),
     )
-    log = RequestLog(sys.stderr.buffer, loop)
+    together = None if place is None else ProcessMetrics(place.metrics, place.name, metrics.families)
+    log = RequestLog(sys.stderr.buffer, loop, shared=place is not None)
     observer = RequestObserver(metrics, log, usage)
+    health = HealthMonitor(fleet, stop_markers, _resolved_texts, rng=rng)
+    beside: list[contextlib.AbstractAsyncContextManager[object]] = [limiter, keys, usage, keeper, health]
+    if together is not None:
+        beside.insert(0, together)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
         try:
-            async with limiter, keys, usage, keeper, HealthMonitor(fleet, stop_markers, _resolved_texts, rng=rng):
+            async with contextlib.AsyncExitStack() as stack:
+                for part in beside:
+                    await stack.enter_async_context(part)
                 yield
         finally:
             await reloader.close()
@@ -155,7 +167,7 @@ def build_app(file: ConfigFile, loaded: Loaded, loop: asyncio.AbstractEventLoop)
     administration = KeyAdministration(records.keys, lambda: keys.ring, now_s=time.time)
     rest = build_starlette(
         ModelsEndpoint(services),
-        StatusEndpoints(services, metrics.render, lambda: keeper.sources),
+        StatusEndpoints(services, metrics.render if together is None else together.render, lambda: keeper.sources),
         UsageEndpoint(keys, records.usage, limiter.standings, time.time),
         admin_routes(
             settings.admin,

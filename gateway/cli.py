@@ -16,6 +16,7 @@ from gateway import __version__
 from gateway.config.flags import Flags
 from gateway.config.load import load_settings
 from gateway.config.problems import ConfigurationError
+from gateway.config.process_place import ProcessPlace
 from gateway.config.reload import ConfigFile
 from gateway.keys_command import add_keys_command
 from gateway.routing.catalog import VARIANTS
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=_port, help="port to listen on, 0 for any (file: server.port; default 8080)")
     serve.add_argument("--workers", type=_positive, help="gateway processes (file: server.workers; default 1)")
     serve.add_argument("--no-auth", action="store_true", help="let everybody use every model, without a key")
+    serve.add_argument("--process", type=ProcessPlace.parse, help=argparse.SUPPRESS)  # for the supervisor
     serve.set_defaults(command=_serve)
 
     check = commands.add_parser(
@@ -103,9 +105,18 @@ def _serve(arguments: argparse.Namespace) -> int:
     file = ConfigFile(arguments.config, os.environ, VARIANTS, flags)
     loaded = file.load()
     # Imported here because the server's imports take longer than everything else the command does together.
+    if loaded.settings.server.workers > 1 and arguments.process is None:
+        from gateway.supervisor import supervise  # noqa: PLC0415
+
+        return supervise(_without_workers(arguments), loaded.settings.server)
     from gateway.server import serve  # noqa: PLC0415
 
-    return serve(file, loaded)
+    return serve(file, loaded, arguments.process)
+
+
+def _without_workers(arguments: argparse.Namespace) -> list[str]:
+    """The arguments for each process that serves; how many there are and where they listen isn't theirs."""
+    return ["--config", str(arguments.config), *(["--no-auth"] if arguments.no_auth else [])]
 
 
 def _check(arguments: argparse.Namespace) -> int:

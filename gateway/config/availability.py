@@ -16,17 +16,12 @@ def _given(value: Tree) -> bool:
     return value is not None and value not in ({}, [])
 
 
-def _several(value: Tree) -> bool:
-    return (isinstance(value, int) and value > 1) or (isinstance(value, str) and value.isdecimal() and value != "1")
-
-
 def _is_prefix(value: Tree) -> bool:
     return value == "prefix"
 
 
 UNAVAILABLE: Final[Mapping[str, Callable[[Tree], bool]]] = MappingProxyType(
     {
-        "server.workers": _several,
         "models[].balance": _is_prefix,
         "models[].fallbacks": _given,
         "tenants[].filter": _given,

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import Final
 
-from gateway.config.availability import unavailable
 from gateway.config.model import Settings
 from gateway.config.problems import ConfigurationError, Problem
+from gateway.config.references import counts_apart
 
 _NO_TENANTS: Final = (
     "no tenants: nobody could use this gateway. Give each client a key in the file, such as\n"
@@ -29,8 +29,6 @@ class Flags:
 
     def apply(self, settings: Settings) -> Settings:
         """Return the settings to serve with. Raises ConfigurationError when they can't be served."""
-        if problems := list(unavailable({"server": {"workers": self.workers}})):
-            raise ConfigurationError(problems)
         if not settings.tenants and not self.no_auth:
             raise ConfigurationError([Problem("tenants", _NO_TENANTS)])
         server = settings.server
@@ -40,4 +38,7 @@ class Flags:
             port=server.port if self.port is None else self.port,
             workers=self.workers or server.workers,
         )
-        return replace(settings, server=server, no_auth=self.no_auth)
+        flagged = replace(settings, server=server, no_auth=self.no_auth)
+        if problems := list(counts_apart(flagged)):
+            raise ConfigurationError(problems)
+        return flagged

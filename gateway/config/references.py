@@ -15,6 +15,14 @@ def broken_references(settings: Settings) -> Iterator[Problem]:
     yield from _unknown_fallbacks(settings)
     yield from _unknown_classifiers(settings)
     yield from _unknown_in_tenants(settings)
+    yield from counts_apart(settings)
+
+
+def counts_apart(settings: Settings) -> Iterator[Problem]:
+    """Several processes that each count limits for themselves: every limit would hold several times over."""
+    if settings.server.workers > 1 and settings.redis is None:
+        message = "several processes need `redis`, where they count limits together"
+        yield Problem("server.workers", message)
 
 
 def _clashes(named: Iterator[tuple[str, str]], what: str) -> Iterator[Problem]:

@@ -5,7 +5,10 @@ Lines of requests are gathered for `FLUSH_S` and written at once: a write per re
 
 import asyncio
 import logging
+import select
+import sys
 import time
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
@@ -60,8 +63,10 @@ def configure_logging(level: int = logging.INFO) -> None:
 class RequestLog:
     """Writes one line per request; owned by the application and closed with it."""
 
-    def __init__(self, stream: BinaryIO, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, stream: BinaryIO, loop: asyncio.AbstractEventLoop, *, shared: bool = False) -> None:
+        """`shared`: other processes write to the same stream, which may be a pipe."""
         self._stream = stream
+        self._piece_bytes = select.PIPE_BUF if shared else sys.maxsize
         self._loop = loop
         self._pending: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -86,8 +91,9 @@ class RequestLog:
             self._dropped = 0
         if lines:
             try:
-                self._stream.write(b"\n".join(lines) + b"\n")
-                self._stream.flush()
+                for piece in pieces_of(lines, self._piece_bytes):
+                    self._stream.write(piece)
+                    self._stream.flush()
             except (OSError, ValueError):  # nobody reads standard error any more: serving goes on
                 return
 
@@ -96,6 +102,19 @@ class RequestLog:
         if self._timer is not None:
             self._timer.cancel()
         self.flush()
+
+
+def pieces_of(lines: Iterable[bytes], limit_bytes: int) -> Iterator[bytes]:
+    """Join lines to pieces within a limit: what goes into a pipe at once doesn't mix with what others write."""
+    piece: list[bytes] = []
+    size = 0
+    for line in lines:
+        if piece and size + len(line) + 1 > limit_bytes:
+            yield b"\n".join([*piece, b""])
+            piece, size = [], 0
+        piece.append(line)
+        size += len(line) + 1
+    yield b"\n".join([*piece, b""])
 
 
 class RequestLines:

@@ -125,6 +125,10 @@ class Metrics(Collector):
             counts.prompt_tokens += record.usage.prompt_tokens
             counts.completion_tokens += record.usage.completion_tokens
 
+    def families(self) -> Iterable[Metric]:
+        """Return all metrics of this process, the further ones' too."""
+        return self._registry.collect()
+
     def render(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -12,6 +12,7 @@ import pytest
 from gateway import __version__
 from gateway.cli import main
 from gateway.config.model import Settings
+from gateway.config.process_place import ProcessPlace
 from gateway.config.reload import ConfigFile, Loaded
 
 MODELS = 'models: [{name: google/gemma-3-4b-it, workers: [{url: "http://127.0.0.1:8000"}]}]\n'
@@ -25,8 +26,9 @@ class Served(ModuleType):
         super().__init__("gateway.server")
         self.calls: list[tuple[Settings, ConfigFile]] = []
 
-    def serve(self, file: ConfigFile, loaded: Loaded) -> int:
+    def serve(self, file: ConfigFile, loaded: Loaded, place: ProcessPlace | None) -> int:
         """Return a status that can be told from the command's own."""
+        assert place is None
         self.calls.append((loaded.settings, file))
         return 7
 
@@ -95,10 +97,10 @@ def test_without_tenants_serve_refuses(file: Path, served: Served, capsys: pytes
     assert served.calls[0][0].no_auth
 
 
-def test_several_processes_are_refused_like_in_the_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_processes_that_would_count_apart_are_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The flag is no way round."""
     assert main(["serve", "--config", str(file), "--workers", "2"]) == 2
-    assert capsys.readouterr().err == "server.workers: is not available in this version of the gateway\n"
+    assert capsys.readouterr().err.startswith("server.workers: several processes need `redis`")
 
 
 @pytest.mark.parametrize(
