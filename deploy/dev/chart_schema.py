@@ -94,6 +94,7 @@ NULLABLE: Final[Mapping[str, Schema]] = {
 }
 CHOICES: Final[Mapping[str, Schema]] = {
     "accelerator": {"enum": ["gpu", "cpu"]},
+    "engineDiscovery": {"enum": ["dns", "kubernetes", "service"]},
     "level": {"enum": ["performance", "balanced", "efficiency"]},
     "pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
     "readinessPath": {"enum": ["auto", "/readyz", "/healthz"]},

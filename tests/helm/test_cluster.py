@@ -2,15 +2,19 @@
 
 import http.client
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import redis
+import yaml
 
 from tests.support.client_load import ClientLoad
 from tests.support.cluster import Cluster, Objects
+from tests.support.fake_cluster import FakeCluster
+from tests.support.gateway_view import wait_for
 from tests.support.helm_chart import render
 
 KEY = "gk-test-0123456789abcdef"
@@ -25,7 +29,7 @@ GATEWAY = "demo-gemma-gateway"
 VALUES: dict[str, Any] = {
     "secrets": {"existingSecret": "gateway-keys"},
     "config": {"server": {"drain_s": 8}},
-    "gateway": {"replicas": 2, "preStopSeconds": 1},
+    "gateway": {"replicas": 2, "preStopSeconds": 1, "engineDiscovery": "service"},
     "redis": {"enabled": True, "passwordVariable": "REDIS_PASSWORD"},
     "models": [
         {
@@ -145,3 +149,47 @@ def test_without_pre_stop_requests_are_lost() -> None:
         running.end(running.pods("gateway")[0]).result()
         load.wait_for(4)
     assert load.outcome.lost
+
+
+def watching(api: FakeCluster) -> Objects:
+    """The objects with engines found by EndpointSlices, which this API server has: no Pod has a token here."""
+    gateway = {**VALUES["gateway"], "engineDiscovery": "kubernetes"}
+    found = objects(gateway=gateway, engineDefaults={"preStopSeconds": 1})
+    (file,) = [each["data"] for each in found.of_kind("ConfigMap") if "gateway.yaml" in each["data"]]
+    tree = yaml.safe_load(file["gateway.yaml"])
+    (worker,) = tree["models"][0]["workers"]
+    worker["kubernetes"]["api"] = api.url
+    file["gateway.yaml"] = yaml.safe_dump(tree)
+    return found
+
+
+def test_engines_found_by_their_slices_are_replaced_without_a_loss() -> None:
+    """Each engine pod is a worker of its own; while all are replaced under load, every request is answered well."""
+    with (
+        FakeCluster() as api,
+        Cluster(watching(api), endpoint_lag_s=ENDPOINT_LAG_S, api=api) as running,
+        ClientLoad(running.url(GATEWAY, 80), KEY, BODY, unary=4, streams=4) as load,
+    ):
+
+        def workers() -> set[str]:
+            up = re.compile(r'^gateway_worker_up\{.*worker="127.0.0.1:(\d+)".*\} 1.0$', re.MULTILINE)
+            return set(up.findall(scrape(running)))
+
+        def known() -> bool:
+            return workers() == {str(pod.port) for pod in running.pods("engine")}
+
+        for old in running.pods("engine"):
+            new = running.replace(old)
+            wait_for(known, "the gateway knows the engines there are")
+            assert str(new.port) in workers()
+            load.wait_for(4)
+    assert load.outcome.lost == []
+
+
+def scrape(cluster: Cluster) -> str:
+    """The metrics of one of the gateways."""
+    connection = http.client.HTTPConnection(urlsplit(cluster.url(GATEWAY, 80)).netloc, timeout=15)
+    connection.request("GET", "/metrics", headers={"connection": "close"})
+    text = connection.getresponse().read().decode()
+    connection.close()
+    return text

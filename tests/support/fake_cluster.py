@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from tests.support.slices import SERVICE, bookmark, endpoint_slice, event, gone, slice_list
 
+SERVICE_LABEL = "kubernetes.io/service-name"
 Trouble = Literal["none", "status 403", "status 410", "status 500", "nonsense", "silence"]
 
 
@@ -49,7 +50,7 @@ class FakeCluster:
         """How a watch of a version that is too old is answered: by an event, or by the status 410."""
         self._slices: dict[str, dict[str, Any]] = {}
         self._version = 100
-        self._events: list[tuple[int, bytes]] = []
+        self._events: list[tuple[int, str, bytes]] = []
         self._oldest = 100
         self._epoch = 0
         self._changed = threading.Condition()
@@ -91,15 +92,28 @@ class FakeCluster:
         self._thread.join(5)
 
     def put(
-        self, name: str, addresses: Iterable[str], *, tell: bool = True, port: int = 8000, ready: bool = True
+        self,
+        name: str,
+        addresses: Iterable[str],
+        *,
+        tell: bool = True,
+        port: int = 8000,
+        ready: bool = True,
+        service: str = SERVICE,
     ) -> None:
-        """Add or change a slice; without `tell` no watch hears of it."""
+        """Add or change a slice of a Service; without `tell` no watch hears of it."""
         with self._changed:
             self._version += 1
             item = endpoint_slice(name, addresses, version=self._version, port=port, ready=ready)
+            item["metadata"]["labels"][SERVICE_LABEL] = service
             kind = "MODIFIED" if name in self._slices else "ADDED"
             self._slices[name] = item
-            self._note(event(kind, item), tell)
+            self._note(service, event(kind, item), tell)
+
+    def names(self, service: str = SERVICE) -> set[str]:
+        """The names of a Service's slices."""
+        with self._changed:
+            return {name for name, item in self._slices.items() if _service_of(item) == service}
 
     def delete(self, name: str, *, tell: bool = True) -> None:
         """Delete a slice; without `tell` the event is lost, as when a watch's connection breaks unseen."""
@@ -107,13 +121,13 @@ class FakeCluster:
             self._version += 1
             item = self._slices.pop(name)
             item["metadata"]["resourceVersion"] = str(self._version)
-            self._note(event("DELETED", item), tell)
+            self._note(_service_of(item), event("DELETED", item), tell)
 
     def bookmark(self) -> None:
         """Move every watch's version on."""
         with self._changed:
             self._version += 1
-            self._note(bookmark(self._version), tell=True)
+            self._note("", bookmark(self._version), tell=True)
 
     def compact(self, *, in_stream: bool = True) -> None:
         """Forget all history and break all watches: those that come back are answered with 410."""
@@ -135,9 +149,10 @@ class FakeCluster:
     def lists(self) -> int:
         return sum(not asked.is_watch for asked in list(self.asked))
 
-    def _note(self, line: bytes, tell: bool) -> None:
+    def _note(self, service: str, line: bytes, tell: bool) -> None:
+        """`service` empty: for the watches of all."""
         if tell:
-            self._events.append((self._version, line))
+            self._events.append((self._version, service, line))
         self._changed.notify_all()
 
     # Answers, each on a thread of its own
@@ -149,14 +164,15 @@ class FakeCluster:
         self.asked.append(asked)
         wanted = f"/apis/discovery.k8s.io/v1/namespaces/{self.namespace}/endpointslices"
         try:
-            if parts.path != wanted or query.get("labelSelector") != f"kubernetes.io/service-name={SERVICE}":
+            label, _, service = query.get("labelSelector", "").partition("=")
+            if parts.path != wanted or label != SERVICE_LABEL:
                 _send(handler, 404, b'{"kind":"Status","message":"not found"}')
             elif self.trouble != "none":
                 self._fail(handler)
             elif asked.is_watch:
-                self._watch(handler, int(query["resourceVersion"]))
+                self._watch(handler, service, int(query["resourceVersion"]))
             else:
-                self._list(handler, query)
+                self._list(handler, service, query)
         except OSError:  # the client went away
             handler.close_connection = True
 
@@ -171,9 +187,9 @@ class FakeCluster:
             status = int(self.trouble.removeprefix("status "))
             _send(handler, status, json.dumps({"kind": "Status", "message": "no luck", "code": status}).encode())
 
-    def _list(self, handler: BaseHTTPRequestHandler, query: dict[str, str]) -> None:
+    def _list(self, handler: BaseHTTPRequestHandler, service: str, query: dict[str, str]) -> None:
         with self._changed:
-            names = sorted(self._slices)
+            names = sorted(name for name, item in self._slices.items() if _service_of(item) == service)
             start = 0
             if token := query.get("continue"):
                 epoch, _, position = token.partition(":")
@@ -189,7 +205,7 @@ class FakeCluster:
             body = slice_list(page, version=self._version, continue_token=more)
         _send(handler, 200, body)
 
-    def _watch(self, handler: BaseHTTPRequestHandler, version: int) -> None:
+    def _watch(self, handler: BaseHTTPRequestHandler, service: str, version: int) -> None:
         with self._changed:
             epoch = self._epoch
             too_old = version < self._oldest
@@ -206,25 +222,33 @@ class FakeCluster:
             _chunk(handler, b"")
             return
         try:
-            self._follow(handler, version, epoch)
+            self._follow(handler, service, version, epoch)
         finally:
             with self._changed:
                 self.watches -= 1
             handler.close_connection = True
 
-    def _follow(self, handler: BaseHTTPRequestHandler, version: int, epoch: int) -> None:
+    def _follow(self, handler: BaseHTTPRequestHandler, service: str, version: int, epoch: int) -> None:
         def over() -> bool:
             return self._closing or self._epoch != epoch or self.trouble != "none"
 
         while True:
             with self._changed:
-                while not over() and not (fresh := [(at, line) for at, line in self._events if at > version]):
+                while not over() and not (fresh := self._after(version, service)):
                     self._changed.wait(timeout=0.2)
                 if over():
                     return
             for at, line in fresh:
                 _chunk(handler, line)
                 version = at
+
+    def _after(self, version: int, service: str) -> list[tuple[int, bytes]]:
+        return [(at, line) for at, of, line in self._events if at > version and of in ("", service)]
+
+
+def _service_of(item: dict[str, Any]) -> str:
+    service: str = item["metadata"]["labels"][SERVICE_LABEL]
+    return service
 
 
 def _send(handler: BaseHTTPRequestHandler, status: int, body: bytes) -> None:

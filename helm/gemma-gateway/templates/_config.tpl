@@ -10,7 +10,14 @@
 {{- $entry := omit (deepCopy $model) "engine" -}}
 {{- if hasKey $model "engine" -}}
 {{- $engine := include "gg.engine" (dict "root" $ "model" $model) | fromJson -}}
-{{- $worker := dict "url" (printf "http://%s:%v" $engine.name $engine.port) -}}
+{{- $worker := dict -}}
+{{- if eq $.Values.gateway.engineDiscovery "dns" -}}
+{{- $worker = dict "dns" $engine.podsName "port" $engine.port -}}
+{{- else if eq $.Values.gateway.engineDiscovery "kubernetes" -}}
+{{- $worker = dict "kubernetes" (dict "service" $engine.name "port" "http") -}}
+{{- else -}}
+{{- $worker = dict "url" (printf "http://%s:%v" $engine.name $engine.port) -}}
+{{- end -}}
 {{- with $engine.apiKeyVariable -}}
 {{- $_ := set $worker "api_key" (printf "${%s}" .) -}}
 {{- end -}}

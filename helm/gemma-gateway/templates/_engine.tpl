@@ -28,6 +28,11 @@ guesses it: the longest spelling that the name, without its owner, begins with. 
 {{- $facts := mergeOverwrite (dict) (default (dict) (index $launch.families (default "" $variant.family))) (default (dict) (index $launch.variants (default "" $variant.variant))) -}}
 {{- $_ := set $engine "slug" $slug -}}
 {{- $_ = set $engine "name" (printf "%s-%s" (include "gg.fullname" .root) $slug) -}}
+{{- $short := $engine.name -}}
+{{- if gt (len $short) 58 -}}
+{{- $short = printf "%s-%s" ($short | trunc 53 | trimSuffix "-") ($short | sha256sum | trunc 4) -}}
+{{- end -}}
+{{- $_ = set $engine "podsName" (printf "%s-pods" $short) -}}
 {{- $_ = set $engine "servedName" (default .model.name .model.served_name) -}}
 {{- $_ = set $engine "variant" $variant -}}
 {{- $_ = set $engine "facts" $facts -}}

@@ -91,6 +91,15 @@ annotations:
 {{- if or .Values.secrets.existingSecret .Values.secrets.create .Values.secrets.externalSecret.enabled -}}true{{- end -}}
 {{- end -}}
 
+{{/* Whether the gateway asks the API server for this release's engines. */}}
+{{- define "gg.watchesEngines" -}}
+{{- if eq .Values.gateway.engineDiscovery "kubernetes" -}}
+{{- range $model := .Values.models -}}
+{{- if hasKey $model "engine" -}}true{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "gg.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "gg.fullname" .) .Values.serviceAccount.name -}}

@@ -9,6 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
 
+from tests.support.fake_cluster import FakeCluster
+
 from .plan import Object, Objects, WiringError, plan_pod
 from .pods import Ended, Pod
 from .service import HOST, ServiceProxy
@@ -23,8 +25,10 @@ class Cluster:
     `endpoint_lag_s` is the time that passes from the moment a pod is told to go until the Services know.
     """
 
-    def __init__(self, objects: Objects, *, endpoint_lag_s: float = 0.0) -> None:
+    def __init__(self, objects: Objects, *, endpoint_lag_s: float = 0.0, api: FakeCluster | None = None) -> None:
+        """`api`: an API server that is to have the Services' EndpointSlices."""
         self._objects = objects
+        self._api = api
         self._lag_s = endpoint_lag_s
         self._stack = ExitStack()
         self._folder = Path()
@@ -86,6 +90,15 @@ class Cluster:
             ended.append(self.end(old))
         return [each.result() for each in ended]
 
+    def replace(self, old: Pod) -> Pod:
+        """Start another pod of the same Deployment, and delete the old one when the new one is ready."""
+        owner = old.name.rpartition("-")[0]
+        (deployment,) = [each for each in self._objects.of_kind("Deployment") if each["metadata"]["name"] == owner]
+        new = self._start(deployment["spec"]["template"], owner)
+        self.wait_until(lambda: new.ready, f"{new.name} is ready")
+        self.end(old).result()
+        return new
+
     def run(self, pod: Object, timeout_s: float = 60.0) -> tuple[int, str]:
         """Runs a pod to its end: its exit status and its log."""
         started = self._start(pod, pod["metadata"]["name"])
@@ -141,10 +154,21 @@ class Cluster:
                 for pod in [pod for pod in self._pods if not pod.leaving]:
                     pod.probe()
                 for service, proxy in self._services.values():
-                    proxy.use([pod.port for pod in self._pods if self._is_endpoint(pod, service)])
+                    pods = [pod for pod in self._pods if self._is_endpoint(pod, service)]
+                    proxy.use([pod.port for pod in pods])
+                    if self._api is not None:
+                        self._slice(self._api, service["metadata"]["name"], pods)
             except (AssertionError, WiringError) as failure:
                 self._failure = failure
                 return
+
+    def _slice(self, api: FakeCluster, service: str, pods: list[Pod]) -> None:
+        """Keep a slice for each pod: a slice has one port, and pods differ by it here."""
+        wanted = {f"{service}-{pod.port}": pod.port for pod in pods}
+        for name in api.names(service) - wanted.keys():
+            api.delete(name)
+        for name in wanted.keys() - api.names(service):
+            api.put(name, [HOST], port=wanted[name], service=service)
 
     def _is_endpoint(self, pod: Pod, service: Object) -> bool:
         if not (pod.ready and pod.matches(service["spec"]["selector"])):
