@@ -20,9 +20,12 @@ from gateway.config.model import (
     Policy,
     StreamWindow,
 )
+from gateway.config.pattern_syntax import PatternError, read_pattern
 from gateway.config.section import MODEL_NAME, Section
 
 _MAX_CHARS: Final = 10**9
+MAX_PATTERN_CHARS: Final = 4096
+"""Of a match of an operator's own expression: what a stream may have to hold back."""
 
 
 def read_filters(root: Section) -> Mapping[str, FilterSettings]:
@@ -74,6 +77,12 @@ def _read_keywords(section: Section) -> KeywordsRule:
 def _read_patterns(section: Section) -> PatternsRule:
     pattern_set: PatternSet | None = section.optional_choice("set", get_args(PatternSet))
     patterns = section.texts("patterns")
+    for index, pattern in enumerate(patterns):
+        try:
+            if read_pattern(pattern).max_chars > MAX_PATTERN_CHARS:
+                section.report(f"patterns[{index}]", f"can match more than {MAX_PATTERN_CHARS} characters")
+        except PatternError as error:
+            section.report(f"patterns[{index}]", str(error))
     if (pattern_set is None) == (not patterns):
         section.report("set", "give either `set` or `patterns`")
     action: Action = section.choice("action", get_args(Action), "redact")
@@ -85,10 +94,7 @@ def _read_pii(section: Section) -> PiiRule:
     if not types:
         section.report("types", "at least one type is required")
     action: Action = section.choice("action", get_args(Action), "redact")
-    restore = section.flag("restore", default=False)
-    if restore and action != "redact":
-        section.report("restore", "goes with `action: redact` only")
-    return PiiRule(types, action, restore=restore)
+    return PiiRule(types, action)
 
 
 def _read_classifier(section: Section) -> ClassifierRule:

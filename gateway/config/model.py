@@ -295,8 +295,6 @@ class PiiRule:
 
     types: tuple[PiiType, ...]
     action: Action = "redact"
-    restore: bool = False
-    """With `redact`: a placeholder that the model repeats becomes the caller's own text again in the reply."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,217 @@
+"""Keywords: whole words and phrases, found by Aho-Corasick whatever their spelling.
+
+A text is searched in its plain form, and again as its skeleton where letters of other scripts pass for Latin ones, and
+with `leetspeak` again with signs read as letters. Latin letters set apart one by one (`h.a.t.e`) are put together.
+Between the words of a phrase there may be up to `MAX_GAP` characters that are no letters or digits. A keyword with
+accents asks for them; one without is found with and without. Chinese, Japanese, Thai … have no spaces: their keywords
+are found anywhere.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import ahocorasick_rs
+
+from gateway.filters.expressions import Check, ExpressionFinder, expression
+from gateway.filters.folding import Folded, fold, fold_skeleton, is_unspaced, joins
+from gateway.filters.view import Span, View
+
+LABEL: Final = "keywords"
+MAX_GAP: Final = 8
+MIN_SPREAD: Final = 3
+"""Letters that a keyword has at least to be looked for letter by letter."""
+
+_GAP: Final = re.compile(rf"(?:[^\w\x00]|_){{1,{MAX_GAP}}}")
+_WORD: Final = re.compile(r"[^\W_]+")
+_PHRASE: Final = re.compile(r"[^\W_]+(?:[\s'_.-]+[^\W_]+)*")
+_SPREAD: Final = r"\b[a-z0-9](?:[^a-z0-9\x00]{1,3}[a-z0-9]){2,23}"
+_SPREAD_HINT: Final = r"\b[a-z0-9][^a-z0-9\x00]{1,3}[a-z0-9][^a-z0-9\x00]{1,3}[a-z0-9](?:[^a-z0-9]|$)"
+_SIGNS: Final = "013457@$!|+8"
+_LEET: Final = str.maketrans(_SIGNS + "l", "oieastasiitb" + "i")
+_SIGN: Final = re.compile(f"[{re.escape(_SIGNS)}]")
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What may begin where one text of the automaton is found."""
+
+    alone: bool = False
+    """The text itself is a keyword."""
+    accented: set[str] | None = field(default_factory=set[str])
+    """Then its spellings with accents that count; None: with or without."""
+    phrases: set[str] = field(default_factory=set[str])
+    """Keywords of several words, by one space apart, of which it is the first."""
+    max_words: int = 1
+
+
+class _Automaton:
+    """Finds the keywords of one list in one form of a text."""
+
+    def __init__(self, keywords: Iterable[tuple[str, str | None]]) -> None:
+        """`keywords`: each in the form it is looked for, and its spelling with accents if it insists on them."""
+        entries: dict[str, _Entry] = {}
+        prefixes: set[str] = set()
+        phrase_prefixes: set[str] = set()
+        for keyword, accented in keywords:
+            words = _WORD.findall(keyword) if _PHRASE.fullmatch(keyword) else [keyword]
+            said = " ".join(words)
+            entry = entries.setdefault(words[0], _Entry())
+            if len(words) > 1:
+                entry.phrases.add(said)
+                entry.max_words = max(entry.max_words, len(words))
+                phrase_prefixes.update(said[:length] for length in range(1, len(said) + 1))
+                continue
+            entry.alone = True
+            if accented is None:
+                entry.accented = None
+            elif entry.accented is not None:
+                entry.accented.add(accented)
+            prefixes.update(said[:length] for length in range(1, len(said) + 1))
+        self.words: Final = frozenset(word for word, entry in entries.items() if entry.alone)
+        self._entries: Final = tuple(entries.values())
+        self._found: Final = ahocorasick_rs.AhoCorasick(list(entries)) if entries else None
+        self._prefixes: Final = frozenset(prefixes)
+        self._phrase_prefixes: Final = frozenset(phrase_prefixes)
+        self._anywhere: Final = any(not char.isalnum() or is_unspaced(char) for char in "".join(prefixes))
+        self._max_chars: Final = max(map(len, prefixes), default=0)
+        self._max_phrase_chars: Final = max(
+            (len(said) + MAX_GAP * said.count(" ") for said in phrase_prefixes), default=0
+        )
+
+    def find(self, text: str, plain: str) -> Iterator[tuple[int, int, _Entry | None]]:
+        """Yield where keywords are; with the entry where accents are to be checked. `plain` tells the words' borders."""
+        if self._found is None:
+            return
+        for which, start, end in self._found.find_matches_as_indexes(text, overlapping=True):
+            if not _is_border(plain, start) or not _is_border(plain, end):
+                continue
+            entry = self._entries[which]
+            if entry.alone:
+                yield start, end, entry if entry.accented is not None else None
+            if entry.phrases:
+                yield from ((start, stop, None) for stop in _phrase_ends(text, start, end, entry))
+
+    def hold(self, text: str, *, anywhere: bool) -> int:
+        """Return where a keyword may have begun that the text's end cuts off; its length if nowhere."""
+        length = len(text)
+        at = length
+        if anywhere or self._anywhere:
+            first = max(0, length - self._max_chars)
+            at = next((i for i in range(first, length) if text[i:] in self._prefixes), length)
+        else:
+            start = length
+            while start and length - start <= self._max_chars and text[start - 1].isalnum():
+                start -= 1
+            if start < length and text[start:] in self._prefixes:
+                at = start
+        if self._phrase_prefixes:
+            at = min(at, self._hold_phrase(text))
+        return at
+
+    def _hold_phrase(self, text: str) -> int:
+        first = max(0, len(text) - self._max_phrase_chars - 1)
+        words = list(_WORD.finditer(text, first))
+        behind = text[words[-1].end() :] if words else ""
+        if words and len(behind) <= MAX_GAP:
+            said = [word[0] for word in words]
+            for index, word in enumerate(words):
+                if " ".join(said[index:]) + (" " if behind else "") in self._phrase_prefixes:
+                    return word.start()
+        return len(text)
+
+
+def _is_border(text: str, index: int) -> bool:
+    return not 0 < index < len(text) or not joins(text[index - 1], text[index])
+
+
+def _phrase_ends(text: str, start: int, end: int, entry: _Entry) -> Iterator[int]:
+    said = text[start:end]
+    for _ in range(entry.max_words - 1):
+        gap = _GAP.match(text, end)
+        word = _WORD.match(text, gap.end()) if gap else None
+        if word is None:
+            return
+        end = word.end()
+        said = f"{said} {word[0]}"
+        if said in entry.phrases:
+            yield end
+
+
+class KeywordFinder:
+    """Finds the keywords of one rule."""
+
+    def __init__(self, words: Sequence[str], *, leetspeak: bool) -> None:
+        exact = [(fold(word).text, _insists(word)) for word in words]
+        skeleton = [(fold_skeleton(word).text, accented) for word, (_, accented) in zip(words, exact, strict=True)]
+        self._exact: Final = _Automaton(exact)
+        self._skeleton: Final = _Automaton(skeleton)
+        self._leet: Final = _Automaton((text.translate(_LEET), None) for text, _ in skeleton) if leetspeak else None
+        spread = frozenset(word for word in self._skeleton.words if len(word) >= MIN_SPREAD and word.isascii())
+        self._spread: Final = ExpressionFinder(
+            [expression(LABEL, _SPREAD, _spread_check(spread), _SPREAD_HINT)], form="skeleton"
+        )
+        self._spreads: Final = bool(spread)
+
+    def find(self, view: View) -> list[Span]:
+        """Return every keyword."""
+        found = self._spans(view, view.folded, self._exact, view.folded.text)
+        skeleton = view.skeleton
+        if skeleton is not view.folded:
+            found += self._spans(view, skeleton, self._skeleton, skeleton.text)
+        if self._leet is not None and _SIGN.search(skeleton.text):
+            signs = skeleton.text.translate(_LEET)
+            found += [
+                view.span(start, end, LABEL, skeleton)
+                for start, end, _ in self._leet.find(signs, skeleton.text)
+                if _SIGN.search(skeleton.text, start, end)
+            ]
+        if self._spreads:
+            found += self._spread.find(view)
+        return found
+
+    def hold(self, view: View) -> int:
+        """Return where the first keyword may begin that isn't decided yet."""
+        folded, skeleton = view.folded, view.skeleton
+        at = view.place(self._exact.hold(folded.text, anywhere=False), folded)
+        if skeleton is not folded:
+            at = min(at, view.place(self._skeleton.hold(skeleton.text, anywhere=False), skeleton))
+        if self._leet is not None:
+            at = min(at, view.place(self._leet.hold(skeleton.text.translate(_LEET), anywhere=True), skeleton))
+        return min(at, self._spread.hold(view)) if self._spreads else at
+
+    def _spans(self, view: View, form: Folded, automaton: _Automaton, text: str) -> list[Span]:
+        return [
+            view.span(start, end, LABEL, form)
+            for start, end, entry in automaton.find(text, text)
+            if entry is None or _accented(view.text[form.start(start) : form.end(end)]) in (entry.accented or ())
+        ]
+
+
+def _accented(text: str) -> str:
+    """Return a spelling with its accents, one for all ways to write them."""
+    said = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return "".join(char for char in said if unicodedata.category(char) != "Cf")
+
+
+def _insists(word: str) -> str | None:
+    accented = _accented(word)
+    return None if accented == fold(word).text else accented
+
+
+def _spread_check(words: frozenset[str]) -> Check:
+    """Accept letters that begin with one of the words, up to its end."""
+
+    def check(text: str, start: int, end: int) -> tuple[int, int] | None:
+        if start and text[start - 1].isalnum():
+            return None
+        letters = [at for at in range(start, end) if text[at].isalnum()]
+        if end < len(text) and text[end].isalnum():
+            letters.pop()
+        said = "".join(text[at] for at in letters)
+        length = next((n for n in range(len(said), MIN_SPREAD - 1, -1) if said[:n] in words), 0)
+        return (start, letters[length - 1] + 1) if length else None
+
+    return check

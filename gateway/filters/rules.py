@@ -1,0 +1,73 @@
+"""The rules of one side of a policy, compiled."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.config.model import Action, FilterRule, KeywordsRule, PatternsRule, PiiRule
+from gateway.filters.expressions import ExpressionFinder, Finder
+from gateway.filters.keywords import KeywordFinder
+from gateway.filters.pattern_sets import SETS, UNTRUSTED_ONLY, own_expressions
+from gateway.filters.pii import EXPRESSIONS
+from gateway.filters.view import Span, View
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    """A rule that reads text by itself."""
+
+    finder: Finder
+    action: Action
+    untrusted_only: bool = False
+    """For text of users and tools only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Where a rule acts."""
+
+    span: Span
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """Rules in the order of the configuration."""
+
+    rules: tuple[CompiledRule, ...]
+
+    @property
+    def trusted(self) -> "RuleSet":
+        """The rules for text of neither users nor tools."""
+        return RuleSet(tuple(rule for rule in self.rules if not rule.untrusted_only))
+
+    def find(self, view: View) -> list[Match]:
+        """Return every match by its begin, those of earlier rules first."""
+        found = [Match(span, rule.action) for rule in self.rules for span in rule.finder.find(view)]
+        found.sort(key=lambda match: match.span.start)
+        return found
+
+    def hold(self, view: View) -> int:
+        """Return up to where everything is decided, whatever follows."""
+        return min((rule.finder.hold(view) for rule in self.rules), default=len(view.raw))
+
+
+def compile_rules(rules: Sequence[FilterRule]) -> RuleSet:
+    """Build the rules that need no classifier."""
+    compiled = (_compile(rule) for rule in rules)
+    return RuleSet(tuple(rule for rule in compiled if rule is not None))
+
+
+def _compile(rule: FilterRule) -> CompiledRule | None:
+    match rule:
+        case KeywordsRule(words, action, leetspeak):
+            return CompiledRule(KeywordFinder(words, leetspeak=leetspeak), action)
+        case PatternsRule(None, patterns, action):
+            return CompiledRule(ExpressionFinder(own_expressions(patterns), form="text"), action)
+        case PatternsRule(str() as name, _, action):
+            finder = ExpressionFinder(SETS[name], form="folded")
+            return CompiledRule(finder, action, untrusted_only=name in UNTRUSTED_ONLY)
+        case PiiRule(types, action):
+            expressions = [each for kind in dict.fromkeys(types) for each in EXPRESSIONS[kind]]
+            return CompiledRule(ExpressionFinder(expressions, form="folded"), action)
+        case _:
+            return None
