@@ -34,7 +34,7 @@ from gateway.dialects.control_tokens import MarkerGuard
 from gateway.dialects.marked_syntax import call_markers
 from gateway.dialects.stops import stop_markers
 from gateway.filters.classifier_cache import VerdictCache
-from gateway.filters.policy import compile_policies
+from gateway.filters.policy import PolicyBook
 from gateway.filters.shieldgemma import answer_words
 from gateway.observability.classifier_metrics import ClassifierMetrics
 from gateway.observability.fleet_metrics import FleetMetrics
@@ -109,7 +109,12 @@ def build_app(
 
     keys = KeyDirectory(_ring(settings), records.keys, config_touched=reload_for)
 
+    policies = PolicyBook(
+        settings.filters, log_content=settings.observability.log_content, salt=secrets.token_bytes(32)
+    )
+
     def apply(changed: Settings) -> None:
+        policies.use(changed.filters)
         keys.use(_ring(changed))
         limiter.forget_limits()
 
@@ -121,7 +126,7 @@ def build_app(
         clients=clients,
         guards=MappingProxyType({m.variant.family: MarkerGuard(m.variant.family) for m in fleet.models}),
         limiter=limiter,
-        policies=compile_policies(settings.filters),
+        policies=policies,
         rng=rng,
         clock=time.monotonic,
     )

@@ -3,7 +3,8 @@
     GatewayError
     ├── InvalidRequest            400  invalid_request_error
     │   ├── ContextLengthExceeded      context_length_exceeded
-    │   └── UnsupportedModality        unsupported_modality
+    │   ├── UnsupportedModality        unsupported_modality
+    │   └── ContentFiltered            content_filter
     ├── InvalidApiKey             401  invalid_api_key
     ├── ModelNotAllowed           403  model_not_allowed
     ├── ModelNotFound             404  model_not_found
@@ -79,6 +80,17 @@ class UnsupportedModality(InvalidRequest):
     """Image, audio or video for a variant that takes none."""
 
     default_code = "unsupported_modality"
+
+
+class ContentFiltered(InvalidRequest):
+    """The tenant's filter blocks the request. `header_lines` tell which filter."""
+
+    default_code = "content_filter"
+    retryable = False
+
+    def __init__(self, message: str, *, header_lines: bytes = b"") -> None:
+        super().__init__(message)
+        self.header_lines = header_lines
 
 
 class InvalidApiKey(GatewayError):

@@ -4,7 +4,7 @@ import math
 
 import msgspec
 
-from gateway.errors import GatewayError, MethodNotAllowed, RateLimited
+from gateway.errors import ContentFiltered, GatewayError, MethodNotAllowed, RateLimited
 from gateway.wire.replies import ErrorBody, ErrorDetail
 
 JSON_HEAD = b"content-type: application/json\r\nopenai-version: 2020-10-01\r\n"
@@ -34,7 +34,7 @@ def error_headers(error: GatewayError) -> list[tuple[bytes, bytes]]:
         headers.append((b"retry-after-ms", b"%d" % max(1, math.ceil(error.retry_after_s * 1000))))
     if error.retryable is False:
         headers.append((b"x-should-retry", b"false"))
-    if isinstance(error, RateLimited):
+    if isinstance(error, RateLimited | ContentFiltered):
         headers.extend(_split(line) for line in error.header_lines.splitlines())
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allow.encode("ascii")))

@@ -24,8 +24,6 @@ UNAVAILABLE: Final[Mapping[str, Callable[[Tree], bool]]] = MappingProxyType(
     {
         "models[].balance": _is_prefix,
         "models[].fallbacks": _given,
-        "tenants[].filter": _given,
-        "filters": _given,
         "fallback_providers": _given,
         "observability.alerts": _given,
     }

@@ -41,6 +41,9 @@ def _read_filter(section: Section) -> FilterSettings:
         limits=_read_limits(limits) if section.has("limits") else None,
         stream=_read_window(stream),
     )
+    for index, rule in enumerate(settings.output):
+        if isinstance(rule, ClassifierRule):
+            section.report("output", "a classifier of answers is not available in this version", item=index)
     section.close()
     return settings
 
@@ -80,9 +83,9 @@ def _read_patterns(section: Section) -> PatternsRule:
     for index, pattern in enumerate(patterns):
         try:
             if read_pattern(pattern).max_chars > MAX_PATTERN_CHARS:
-                section.report(f"patterns[{index}]", f"can match more than {MAX_PATTERN_CHARS} characters")
+                section.report("patterns", f"can match more than {MAX_PATTERN_CHARS} characters", item=index)
         except PatternError as error:
-            section.report(f"patterns[{index}]", str(error))
+            section.report("patterns", str(error), item=index)
     if (pattern_set is None) == (not patterns):
         section.report("set", "give either `set` or `patterns`")
     action: Action = section.choice("action", get_args(Action), "redact")

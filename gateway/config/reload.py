@@ -18,7 +18,7 @@ from gateway.config.model import Settings
 from gateway.config.problems import ConfigurationError
 from gateway.values import Variant
 
-APPLIED_SECTIONS: Final = frozenset({"tenants"})
+APPLIED_SECTIONS: Final = frozenset({"filters", "tenants"})
 """What a reload changes at once."""
 
 logger = logging.getLogger("gateway.config")

@@ -53,9 +53,10 @@ class Section:
             self.report("", f"must be a mapping, not {_kind(tree)}")
         self._tree: Mapping[str, Tree] = tree if isinstance(tree, dict) else {}
 
-    def report(self, key: str, message: str) -> None:
-        """Note a problem with the value of `key`; with an empty key, with the section itself."""
-        self.problems.append(Problem(key_path(self.path, key) if key else self.path, message))
+    def report(self, key: str, message: str, *, item: int | None = None) -> None:
+        """Note a problem with the value of `key`, or one item of it; with an empty key, with the section itself."""
+        path = key_path(self.path, key) if key else self.path
+        self.problems.append(Problem(path if item is None else f"{path}[{item}]", message))
 
     def has(self, key: str) -> bool:
         """Whether the key has a value; `key:` with nothing behind it has none."""

@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-import re2
-
 from gateway.config.pattern_syntax import Pattern, read_pattern
 from gateway.filters.folding import Folded
+from gateway.filters.scanner import Scanner
 from gateway.filters.view import Span, View
 
 Form = Literal["text", "folded", "skeleton"]
@@ -56,15 +55,28 @@ class Expression:
     hint: str | None = None
     """Is found, cheaply, in every text in which the pattern matches."""
 
+    tail: str | None = None
+    """Matches, up to a text's end, all that may still become a match or stop being one, and maybe a little more."""
+
     @property
     def undecided(self) -> str:
         """Matches, up to a text's end, what may still become a match or stop being one."""
-        return f"(?:{self.pattern.beginnings}|(?:{self.pattern.text})(?s:.))"
+        return self.tail or f"(?:{self.pattern.beginnings}|(?:{self.pattern.text})(?s:.))"
 
 
-def expression(label: str, pattern: str, check: Check = anywhere, hint: str | None = None) -> Expression:
+def expression(
+    label: str, pattern: str, check: Check = anywhere, hint: str | None = None, tail: str | None = None
+) -> Expression:
     """Read a built-in expression."""
-    return Expression(label, read_pattern(pattern), check, hint)
+    return Expression(label, read_pattern(pattern), check, hint, tail)
+
+
+def open_tail(head: str, rest: str) -> str:
+    """Return the tail of an expression that is a head and then characters of one class.
+
+    Counting these characters would make a large automaton of it.
+    """
+    return f"(?:{read_pattern(head).beginnings}|(?:{head}){rest}*(?s:.)?)"
 
 
 class ExpressionFinder:
@@ -72,11 +84,11 @@ class ExpressionFinder:
 
     def __init__(self, expressions: Sequence[Expression], *, form: Form) -> None:
         self._form: Final[Form] = form
-        self._compiled: Final = [(each, re2.compile(each.pattern.text.encode())) for each in expressions]
+        self._compiled: Final = [(each, Scanner(each.pattern.text)) for each in expressions]
         hints = dict.fromkeys(each.hint or each.pattern.text for each in expressions)
-        self._hints: Final = re2.compile("|".join(f"(?:{hint})" for hint in hints).encode())
+        self._hints: Final = Scanner("|".join(f"(?:{hint})" for hint in hints))
         undecided = "|".join(each.undecided for each in expressions)
-        self._undecided: Final = re2.compile(f"(?:{undecided})\\z".encode())
+        self._undecided: Final = Scanner(f"(?:{undecided})\\z")
         self._max_chars: Final = max(each.pattern.max_chars for each in expressions)
 
     def find(self, view: View) -> list[Span]:
@@ -91,7 +103,7 @@ class ExpressionFinder:
             places = _Places(text, data)
             at = 0
             while at < len(data) and (match := compiled.search(data, at)) is not None:
-                start, end = places.char(match.start()), places.char(match.end())
+                start, end = places.char(match[0]), places.char(match[1])
                 accepted = each.check(text, start, end)
                 if accepted is not None:
                     found.append(view.span(*accepted, each.label, form))
@@ -107,7 +119,7 @@ class ExpressionFinder:
         found = self._undecided.search(data)
         if found is None:
             return len(view.raw)
-        index = skipped + len(data[: found.start()].decode("utf-8", "surrogatepass"))
+        index = skipped + len(data[: found[0]].decode("utf-8", "surrogatepass"))
         return view.place(index, form)
 
     def _form_of(self, view: View) -> Folded | None:

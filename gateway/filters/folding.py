@@ -5,8 +5,8 @@ Greek letters, digits of any script, dashes and spaces each become one plain for
 combining marks vanish. So a text folds alike however it is cut, and each folded character knows where it came from.
 The skeleton goes further: letters of other scripts that look like Latin ones become these (UTS #39).
 
-ASCII folds by `str.lower`. For the rest the table is a numpy array: 1,000 characters of mixed scripts take 7 us this
-way and 90 us by `str.translate` (deploy/decisions/016-folding.md).
+ASCII folds by `str.lower`. For the rest the table is a numpy array: 1,000 characters of mixed scripts take 9 us this
+way and 70 us by `str.translate` (deploy/decisions/003-filters-read-folded-text.md).
 """
 
 import unicodedata
@@ -57,7 +57,7 @@ def joins(left: str, right: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """A folded text. `starts` and `ends` give for each of its characters where its source begins and ends; None: there."""
+    """Folded text. `starts` and `ends` tell where each character's source begins and ends; None: in the same place."""
 
     text: str
     starts: Sequence[int] | None = None
@@ -129,7 +129,8 @@ def _text_of(codes: Codes) -> str:
 
 
 def _as_sequence(values: "NDArray[np.int64]") -> Sequence[int]:
-    return memoryview(np.ascontiguousarray(values))
+    found: list[int] = values.tolist()
+    return found
 
 
 @cache

@@ -82,7 +82,7 @@ class _Automaton:
         )
 
     def find(self, text: str, plain: str) -> Iterator[tuple[int, int, _Entry | None]]:
-        """Yield where keywords are; with the entry where accents are to be checked. `plain` tells the words' borders."""
+        """Yield where keywords are, with the entry where accents are to be checked. `plain` tells words' borders."""
         if self._found is None:
             return
         for which, start, end in self._found.find_matches_as_indexes(text, overlapping=True):

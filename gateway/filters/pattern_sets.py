@@ -6,7 +6,7 @@ from typing import Final
 
 from gateway.config.model import PatternSet
 from gateway.config.pattern_syntax import read_pattern
-from gateway.filters.expressions import Expression, expression
+from gateway.filters.expressions import Expression, expression, open_tail
 
 
 def _spread(word: str) -> str:
@@ -14,8 +14,14 @@ def _spread(word: str) -> str:
     return r"\s{0,4}".join(word)
 
 
+_TAG: Final = r"<[\s/]{0,8}(?:script|iframe|object|embed)"
 _MARKUP: Final = (
-    expression("markup", r"<[\s/]{0,8}(?:script|iframe|object|embed)\b[^<>]{0,256}>?", hint=r"<[\s/]{0,8}[sioe]"),
+    expression(
+        "markup",
+        rf"{_TAG}\b[^<>]{{0,256}}>?",
+        hint=r"<[\s/]{0,8}[sioe]",
+        tail=open_tail(_TAG, "[^<>]") + f"|(?:{_TAG})[^<>]*>(?s:.)",
+    ),
     expression("markup", rf"\b(?:{_spread('java')}|{_spread('vb')}|{_spread('live')}){_spread('script')}\s{{0,4}}:"),
     expression("markup", r"data\s{0,4}:\s{0,4}text\s{0,4}/\s{0,4}html"),
 )

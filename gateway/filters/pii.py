@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.config.model import PiiType
 from gateway.filters import pii_checks
-from gateway.filters.expressions import Check, Expression, alone, expression
+from gateway.filters.expressions import Check, Expression, alone, expression, open_tail
 
 _SEPARATORS: Final = re.compile(r"[ .()/-]")
 _DIGITS: Final = r"[0-9][ .()/+-]{0,2}[0-9][ .()/+-]{0,2}[0-9][ .()/+-]{0,2}[0-9][ .()/+-]{0,2}[0-9]"
@@ -44,28 +44,36 @@ def _address(text: str, start: int, end: int) -> tuple[int, int] | None:
 
 
 def _phone(text: str, start: int, end: int) -> tuple[int, int] | None:
-    """A number of 8 to 15 digits (E.164) with a plus or with the separators of telephone numbers; dates are none."""
+    """A number of 8 to 15 digits (E.164) with a plus or with the separators of telephone numbers."""
     if alone(text, start, end) is None or _goes_on(text, start, end) or (start and text[start - 1] in "-/:+"):
         return None
     said = text[start:end]
     digits = sum(char.isdigit() for char in said)
-    if not 8 <= digits <= 15 or _DATE.fullmatch(said):
+    if not 8 <= digits <= 15 or _NO_PHONE.fullmatch(said):
         return None
     return start, end
 
 
-_DATE: Final = re.compile(r"(?:19|20)\d\d[-./ ]\d\d[-./ ]\d\d(?:[ ]\d\d)?|\d\d[-./ ]\d\d[-./ ](?:19|20)\d\d")
+_DATE: Final = r"(?:19|20)\d\d[-./ ]\d\d[-./ ]\d\d(?:[ ]\d\d)?|\d\d[-./ ]\d\d[-./ ](?:19|20)\d\d"
+_ADDRESS: Final = r"\d{1,3}(?:\.\d{1,3}){3}"
+_SSN: Final = r"\d{3}[- ]\d\d[- ]\d{4}"
+_FOURS: Final = r"[1-9]\d{3}[- ]\d{4}[- ].*"
+"""Cards and accounts are written in groups of four digits."""
+_NO_PHONE: Final = re.compile(f"{_DATE}|{_ADDRESS}|{_SSN}|{_FOURS}")
+_WORD: Final = "[a-z0-9_-]"
 _KEYS: Final = (
-    r"(?:sk|pk|rk)[-_](?:live[-_]|test[-_]|proj[-_]|ant[-_])?[a-z0-9_-]{20,200}",
-    r"gk-[a-z0-9._-]{1,64}-[a-z0-9_-]{32}",
-    r"(?:akia|asia)[a-z0-9]{16}",
-    r"gh[pousr]_[a-z0-9]{36,255}|github_pat_[a-z0-9_]{22,255}",
-    r"glpat-[a-z0-9_-]{20,64}",
-    r"xox[abeprs]-[a-z0-9-]{10,200}",
-    r"aiza[a-z0-9_-]{35}",
-    r"hf_[a-z0-9]{30,64}",
-    r"eyj[a-z0-9_-]{10,500}\.eyj[a-z0-9_-]{10,1000}\.[a-z0-9_-]{10,500}",
+    (r"[spr]k[-_]", r"(?:live[-_]|test[-_]|proj[-_]|ant[-_])?[a-z0-9_-]{20,200}", _WORD),
+    (r"gk-", r"[a-z0-9._-]{1,64}-[a-z0-9_-]{32}", "[a-z0-9._-]"),
+    (r"(?:akia|asia)", r"[a-z0-9]{16}", "[a-z0-9]"),
+    (r"gh[pousr]_", r"[a-z0-9]{36,255}", "[a-z0-9]"),
+    (r"github_pat_", r"[a-z0-9_]{22,255}", "[a-z0-9_]"),
+    (r"glpat-", r"[a-z0-9_-]{20,64}", _WORD),
+    (r"xox[abeprs]-", r"[a-z0-9-]{10,200}", "[a-z0-9-]"),
+    (r"aiza", r"[a-z0-9_-]{35}", _WORD),
+    (r"hf_", r"[a-z0-9]{30,64}", "[a-z0-9]"),
+    (r"eyj", r"[a-z0-9_-]{10,500}\.eyj[a-z0-9_-]{10,1000}\.[a-z0-9_-]{10,500}", "[a-z0-9._-]"),
 )
+"""Head, rest, and the characters of the rest."""
 _KEY_HINT: Final = r"[sprg]k[-_]|akia|asia|gh[pousr]_|github_pat|glpat-|xox[abeprs]-|aiza|hf_|eyj"
 
 EXPRESSIONS: Final[Mapping[PiiType, tuple[Expression, ...]]] = MappingProxyType(
@@ -73,9 +81,11 @@ EXPRESSIONS: Final[Mapping[PiiType, tuple[Expression, ...]]] = MappingProxyType(
         "email": (
             expression(
                 "pii.email",
-                r"[a-z0-9](?:[a-z0-9._%+'-]{0,62}[a-z0-9_+-])?@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.){1,4}[a-z]{2,24}",
+                r"[a-z0-9](?:[a-z0-9._%+'-]{0,62}[a-z0-9_+-])?"
+                r"@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.){1,4}[a-z]{2,24}",
                 alone,
                 r"[a-z0-9_+-]@[a-z0-9]",
+                r"[a-z0-9][a-z0-9._%+'-]*(?:@(?:[a-z0-9][a-z0-9.-]*(?:\.[a-z]{2,24}(?s:.))?)?)?",
             ),
         ),
         "phone": (
@@ -86,7 +96,8 @@ EXPRESSIONS: Final[Mapping[PiiType, tuple[Expression, ...]]] = MappingProxyType(
         "credit_card": (
             expression(
                 "pii.credit_card",
-                r"[2-6][0-9]{12,18}|[2-6][0-9]{3}(?:[ -][0-9]{4}){3}(?:[ -][0-9]{1,3})?|3[0-9]{3}[ -][0-9]{6}[ -][0-9]{4,5}",
+                r"[2-6][0-9]{12,18}|[2-6][0-9]{3}(?:[ -][0-9]{4}){3}(?:[ -][0-9]{1,3})?"
+                r"|3[0-9]{3}[ -][0-9]{6}[ -][0-9]{4,5}",
                 _checked(pii_checks.is_card),
                 _DIGITS,
             ),
@@ -108,12 +119,22 @@ EXPRESSIONS: Final[Mapping[PiiType, tuple[Expression, ...]]] = MappingProxyType(
                 r":[0-9a-f]{0,4}:",
             ),
         ),
-        "api_key": tuple(expression("pii.api_key", key, alone, _KEY_HINT) for key in _KEYS),
+        "api_key": tuple(
+            expression("pii.api_key", head + rest, alone, _KEY_HINT, open_tail(head, kind))
+            for head, rest, kind in _KEYS
+        ),
         "ssn": (
-            expression("pii.ssn", r"[0-9]{3}-[0-9]{2}-[0-9]{4}|[0-9]{3} [0-9]{2} [0-9]{4}", _checked(pii_checks.is_ssn), _DIGITS),
+            expression(
+                "pii.ssn",
+                r"[0-9]{3}-[0-9]{2}-[0-9]{4}|[0-9]{3} [0-9]{2} [0-9]{4}",
+                _checked(pii_checks.is_ssn),
+                _DIGITS,
+            ),
         ),
         "aadhaar": (
-            expression("pii.aadhaar", r"[2-9][0-9]{3}[ -]?[0-9]{4}[ -]?[0-9]{4}", _checked(pii_checks.is_aadhaar), _DIGITS),
+            expression(
+                "pii.aadhaar", r"[2-9][0-9]{3}[ -]?[0-9]{4}[ -]?[0-9]{4}", _checked(pii_checks.is_aadhaar), _DIGITS
+            ),
         ),
         "codice_fiscale": (
             expression(
@@ -133,13 +154,14 @@ EXPRESSIONS: Final[Mapping[PiiType, tuple[Expression, ...]]] = MappingProxyType(
             expression("pii.dni", r"(?:[0-9]{8}|[xyz][0-9]{7})-?[a-hj-np-tv-z]", _checked(pii_checks.is_dni), _DIGITS),
         ),
         "fodselsnummer": (
-            expression(
-                "pii.fodselsnummer", r"[0-7][0-9]{5} ?[0-9]{5}", _checked(pii_checks.is_fodselsnummer), _DIGITS
-            ),
+            expression("pii.fodselsnummer", r"[0-7][0-9]{5} ?[0-9]{5}", _checked(pii_checks.is_fodselsnummer), _DIGITS),
         ),
         "hetu": (
             expression(
-                "pii.hetu", r"[0-3][0-9][01][0-9]{3}[-+a-fu-y][0-9]{3}[0-9a-y]", _checked(pii_checks.is_hetu, "+-"), _DIGITS[:50]
+                "pii.hetu",
+                r"[0-3][0-9][01][0-9]{3}[-+a-fu-y][0-9]{3}[0-9a-y]",
+                _checked(pii_checks.is_hetu, "+-"),
+                _DIGITS[:50],
             ),
         ),
         "nino": (

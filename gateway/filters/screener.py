@@ -14,7 +14,9 @@ from gateway.filters.rules import Match, RuleSet
 from gateway.filters.view import View
 
 MAX_HELD_CHARS: Final = 65_536
-"""More than any match can have: text that makes a screener hold more, by characters that show as nothing, is blocked."""
+"""More than any match can have: what makes a screener hold more, as masses of invisible characters do, is blocked."""
+PIECE_CHARS: Final = 32_768
+"""Longer texts are screened piece by piece: the memory that it takes doesn't grow with them."""
 HELD_LABEL: Final[RuleLabel] = "held"
 
 
@@ -65,6 +67,13 @@ class TextScreener:
         """Take a piece; return what may leave now."""
         return self._screen(text, whole=False)
 
+    def screen(self, text: str) -> str:
+        """Take a whole text; return what may leave of it."""
+        if len(text) <= PIECE_CHARS:
+            return self._screen(text, whole=True)
+        out = [self.feed(text[at : at + PIECE_CHARS]) for at in range(0, len(text), PIECE_CHARS)]
+        return "".join(out) + self.finish()
+
     def finish(self) -> str:
         """Return the rest: nothing comes behind it."""
         return self._screen("", whole=True)
@@ -88,12 +97,12 @@ class TextScreener:
             if span.start >= decided:
                 break
             at = self._deal_with(match, view, at, out)
-            if self.blocked:
+            if match.action == "block":
                 return "".join(out)
         if at < decided:
             out.append(view.raw[at:decided])
             at = decided
-        self._keep(view, decided, at)
+        self._keep(decided, at)
         if len(self._held) > MAX_HELD_CHARS and not whole:
             self._findings.add(Finding(HELD_LABEL, "block"))
             self._block()
@@ -122,7 +131,7 @@ class TextScreener:
             return f'"{said}"'
         return said
 
-    def _keep(self, view: View, decided: int, at: int) -> None:
+    def _keep(self, decided: int, at: int) -> None:
         lead = len(self._before)
         gone, self._held = self._held[: decided - lead], self._held[decided - lead :]
         self._base = at - decided
@@ -160,5 +169,4 @@ def _ends_quoted(text: str, quoted: bool) -> bool:
 
 def screen_text(rules: RuleSet, findings: Findings, text: str, *, json: bool = False) -> str:
     """Return a whole text after its rules; what stands before a block is returned, and the findings say so."""
-    screener = TextScreener(rules, findings, json=json)
-    return screener.feed(text) + screener.finish()
+    return TextScreener(rules, findings, json=json).screen(text)

@@ -156,6 +156,8 @@ class RequestLines:
             parts.append(b',"error":%b' % _ENCODER.encode(record.error))
         if record.cause is not None:
             parts.append(b',"cause":%b' % _ENCODER.encode(record.cause))
+        if record.filter is not None:
+            parts.append(b',"filter":%b' % _ENCODER.encode(record.filter))
         parts.append(b"}")
         return b"".join(parts)
 

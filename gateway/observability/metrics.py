@@ -98,6 +98,7 @@ class Metrics(Collector):
         self._limits_mode = limits_mode
         self._keys_in_touch = keys_in_touch
         self._in_flight = 0
+        self._filters: dict[tuple[str, str, str, str], int] = {}
         self._routes: dict[tuple[str, str], _RouteCounts] = {}
         self._registry = CollectorRegistry()
         for collector in (self, *further):
@@ -115,6 +116,11 @@ class Metrics(Collector):
         if counts is None:
             counts = self._routes[identity] = _RouteCounts()
         counts.statuses[record.status] = counts.statuses.get(record.status, 0) + 1
+        if record.filter is not None:
+            for side, findings in record.filter.sides():
+                for found in findings:
+                    rule = (record.filter.name, side, found.rule, found.action)
+                    self._filters[rule] = self._filters.get(rule, 0) + found.count
         started = record.started
         counts.seconds.observe(ended - started)
         if record.first_byte_at is not None:
@@ -138,7 +144,13 @@ class Metrics(Collector):
         info = GaugeMetricFamily("gateway_info", "Version of this gateway.", labels=("version",))
         info.add_metric((self._version,), 1)
         in_flight = GaugeMetricFamily("gateway_requests_in_flight", "Requests being served.", value=self._in_flight)
-        return (info, in_flight, *self._store_families(), *self._request_families(), *self._worker_families())
+        filters = CounterMetricFamily(
+            "gateway_filter_findings", "What filters found, by rule.", labels=("filter", "side", "rule", "action")
+        )
+        for rule, found in self._filters.items():
+            filters.add_metric(rule, found)
+        families = (*self._store_families(), *self._request_families(), *self._worker_families())
+        return (info, in_flight, filters, *families)
 
     def _store_families(self) -> Iterable[Metric]:
         modes = GaugeMetricFamily(

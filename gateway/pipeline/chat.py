@@ -11,7 +11,9 @@ from gateway.pipeline.editors import ReplyEditor, UnusableReplyError
 from gateway.pipeline.gather import ReplyGatherer
 from gateway.pipeline.limits import count_prompt, hold, prompt_tokens_of, release
 from gateway.pipeline.media import check_media
-from gateway.pipeline.relay import StreamRelay, rename_pair
+from gateway.pipeline.relay import ChunkEditor, StreamRelay, rename_pair
+from gateway.pipeline.screening import InputScreening, policy_of, screen_chat, screening_of
+from gateway.pipeline.screening_reply import ScreenedEditor, output_screening
 from gateway.pipeline.services import Inbound, Services, admit
 from gateway.ratelimit.estimates import asked_output_tokens
 from gateway.ratelimit.limiter import Demand
@@ -37,6 +39,9 @@ async def chat(services: Services, inbound: Inbound) -> None:
     record.stream = bool(request.stream)
     model = admit(services, inbound.key, request.model, TASKS)
     record.model = model.name
+    screening = screening_of(services, inbound)
+    if screening is not None:
+        request = await screen_chat(screening, request, len(inbound.body))
     plan = plan_chat(services, model, request)
     if plan.media:
         await check_media(plan.media)
@@ -47,7 +52,7 @@ async def chat(services: Services, inbound: Inbound) -> None:
         prompt_param="messages",
     )
     if not services.limiter.applies(inbound.key, model.name):
-        await _answer(services, inbound, model, request, plan, call)
+        await _answer(services, inbound, model, request, plan, call, screening)
         return
     demand = Demand(
         prompt_tokens=prompt_tokens_of(request, len(inbound.body)),
@@ -57,16 +62,24 @@ async def chat(services: Services, inbound: Inbound) -> None:
     )
     held = await hold(services, inbound, model, demand, lambda: count_prompt(services, inbound, model, plan.prompt))
     try:
-        await _answer(services, inbound, model, request, plan, call)
+        await _answer(services, inbound, model, request, plan, call, screening)
     finally:
         release(held, inbound)
 
 
 async def _answer(
-    services: Services, inbound: Inbound, model: ServedModel, request: ChatRequest, plan: ChatPlan, call: WorkerCall
+    services: Services,
+    inbound: Inbound,
+    model: ServedModel,
+    request: ChatRequest,
+    plan: ChatPlan,
+    call: WorkerCall,
+    screening: InputScreening | None,
 ) -> None:
     """Ask the model, once more where its calls are not what the request demands; all tries are charged."""
     record = inbound.record
+    if screening is not None:
+        await screening.clear(services)
     if not plan.prepared.judged:
         await _ask(services, inbound, model, request, plan, call)
         return
@@ -93,6 +106,9 @@ async def _ask(
         return
     record = inbound.record
     reply = await _reply(services, model, plan, call, record)
+    screening = None if record.filter is None else output_screening(policy_of(services, inbound), record)
+    if screening is not None:
+        await screening.screen_chat(reply)
     await inbound.client.send_json(_ENCODER.encode(reply), answer_headers(record))
 
 
@@ -100,7 +116,7 @@ async def _stream(
     services: Services, inbound: Inbound, model: ServedModel, request: ChatRequest, plan: ChatPlan, call: WorkerCall
 ) -> None:
     prepared = plan.prepared
-    editor = None
+    editor: ChunkEditor | None = None
     if prepared.parser is not None:
         editor = ReplyEditor(
             prepared.parser,
@@ -109,6 +125,10 @@ async def _stream(
             must_call=prepared.must_call,
             legacy=prepared.legacy,
         )
+    record = inbound.record
+    screening = None if record.filter is None else output_screening(policy_of(services, inbound), record)
+    if screening is not None:
+        editor = ScreenedEditor(screening, editor, model=model.name, choices=plan.choices)
     relay = StreamRelay(
         show_usage=bool(request.stream_options and request.stream_options.include_usage),
         rename=rename_pair(model.served_name, model.name),

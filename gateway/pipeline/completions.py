@@ -13,6 +13,8 @@ from gateway.pipeline.deliver import answer_headers, deliver_stream, fetch_reply
 from gateway.pipeline.dispatch import WorkerCall, WorkerRequest
 from gateway.pipeline.limits import hold, release
 from gateway.pipeline.relay import StreamRelay, rename_pair
+from gateway.pipeline.screening import policy_of, screening_of
+from gateway.pipeline.screening_reply import ScreenedEditor, output_screening
 from gateway.pipeline.services import Inbound, Services, admit
 from gateway.ratelimit.estimates import estimate_prompt_tokens
 from gateway.ratelimit.limiter import Demand
@@ -36,6 +38,10 @@ async def complete(services: Services, inbound: Inbound) -> None:
     record.stream = bool(request.stream)
     model = admit(services, inbound.key, request.model, TASKS)
     record.model = model.name
+    screening = screening_of(services, inbound)
+    if screening is not None:
+        prompt = await screening.prompt(request.prompt, "prompt", keep_end=True)
+        request = msgspec.structs.replace(request, prompt=prompt)
     fields = _worker_fields(model, request)
     default_stop_ids = default_stop_token_ids(model.variant.family)
 
@@ -58,7 +64,9 @@ async def complete(services: Services, inbound: Inbound) -> None:
     )
     held = await hold(services, inbound, model, demand, _no_count)
     try:
-        await _answer(services, inbound, model, request, call)
+        if screening is not None:
+            await screening.clear(services)
+        await _answer(services, inbound, model, request, call, demand.choices)
     finally:
         release(held, inbound)
 
@@ -68,13 +76,15 @@ async def _no_count() -> None:
 
 
 async def _answer(
-    services: Services, inbound: Inbound, model: ServedModel, request: CompletionRequest, call: WorkerCall
+    services: Services, inbound: Inbound, model: ServedModel, request: CompletionRequest, call: WorkerCall, choices: int
 ) -> None:
     record = inbound.record
+    screening = None if record.filter is None else output_screening(policy_of(services, inbound), record)
     if request.stream:
         relay = StreamRelay(
             show_usage=bool(request.stream_options and request.stream_options.include_usage),
             rename=rename_pair(model.served_name, model.name),
+            editor=None if screening is None else ScreenedEditor(screening, None, model=model.name, choices=choices),
         )
         await deliver_stream(services, model, call, inbound, relay)
         return
@@ -82,6 +92,8 @@ async def _answer(
     record.usage = (reply.usage or UsageBody()).to_usage()
     reply.model = model.name
     reply.usage = usage_body(record.usage)
+    if screening is not None:
+        await screening.screen_completion(reply)
     await inbound.client.send_json(_ENCODER.encode(reply), answer_headers(record))
 
 

@@ -53,10 +53,11 @@ def answer_headers(record: RequestRecord) -> bytes:
     """Return the header lines that tell which worker answers, what the gateway cost, and where the limits stand."""
     overhead_s = (record.sent_at or record.started) - record.started
     worker = (record.worker or "").encode("ascii", "replace")
-    return b"x-gateway-worker: %s\r\nx-gateway-overhead-ms: %.3f\r\n%s" % (
+    return b"x-gateway-worker: %s\r\nx-gateway-overhead-ms: %.3f\r\n%s%s" % (
         worker,
         overhead_s * 1000,
         record.limit_lines,
+        b"" if record.filter is None else record.filter.header_line(),
     )
 
 

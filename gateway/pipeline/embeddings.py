@@ -14,6 +14,7 @@ from gateway.errors import InvalidRequest
 from gateway.pipeline.deliver import answer_headers, fetch_reply
 from gateway.pipeline.dispatch import WorkerCall, WorkerRequest
 from gateway.pipeline.limits import hold, release
+from gateway.pipeline.screening import screening_of
 from gateway.pipeline.services import Inbound, Services, admit
 from gateway.ratelimit.estimates import estimate_prompt_tokens
 from gateway.ratelimit.limiter import Demand
@@ -35,9 +36,9 @@ async def embed(services: Services, inbound: Inbound) -> None:
     request = parse_embedding_request(inbound.body)
     model = admit(services, inbound.key, request.model, TASKS)
     record.model = model.name
-    ask = WorkerRequest(
-        PATH, _ENCODER.encode({"model": model.served_name, "input": request.input, "encoding_format": "float"})
-    )
+    screening = screening_of(services, inbound)
+    texts = request.input if screening is None else await screening.prompt(request.input, "input", keep_end=False)
+    ask = WorkerRequest(PATH, _ENCODER.encode({"model": model.served_name, "input": texts, "encoding_format": "float"}))
 
     def request_for(_worker: Worker) -> WorkerRequest:
         return ask
@@ -52,6 +53,8 @@ async def embed(services: Services, inbound: Inbound) -> None:
     demand = Demand(prompt_tokens=estimate, output_tokens=0, context_tokens=model.context_tokens, exact=True)
     held = await hold(services, inbound, model, demand, _no_count)
     try:
+        if screening is not None:
+            await screening.clear(services)
         reply = await fetch_reply(services, model, call, record, _REPLY)
         record.usage = Usage(prompt_tokens=reply.usage.prompt_tokens, completion_tokens=0)
     finally:

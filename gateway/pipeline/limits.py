@@ -51,6 +51,8 @@ def release(held: Reservation, inbound: Inbound) -> None:
     record = inbound.record
     if record.usage is not None:
         held.settle(record.usage)
+    elif record.filter is not None and record.filter.input_blocked:  # it counts as a request, without tokens
+        held.settle(Usage(0, 0))
     elif record.frames or (record.sent_at is not None and not record.refused):
         held.settle(Usage(held.demand.prompt_tokens, record.frames), complete=False)
     else:

@@ -12,7 +12,7 @@ from gateway.config.model import ServerSettings
 from gateway.dialects.control_tokens import MarkerGuard
 from gateway.errors import InvalidRequest, ModelNotAllowed, ModelNotFound
 from gateway.filters.judging import Classifier
-from gateway.filters.policy import FilterPolicy
+from gateway.filters.policy import PolicyBook
 from gateway.observability.record import RequestRecord
 from gateway.pipeline.client import Client
 from gateway.pipeline.worker_clients import WorkerClients
@@ -31,8 +31,7 @@ class Services:
     clients: WorkerClients
     guards: Mapping[Family, MarkerGuard]
     limiter: Limiter
-    policies: Mapping[str, FilterPolicy]
-    """By the name of the filter."""
+    policies: PolicyBook
     rng: random.Random
     clock: Callable[[], float]
     """Monotonic seconds; the event loop's clock has the same origin, but counts in milliseconds."""

@@ -3,7 +3,7 @@
 from gateway.config.model import ClassifierRule, FilterSettings
 from gateway.filters.findings import Finding, blocked_by
 from gateway.filters.judging import ClassifierFailedError, Verdict, check_of, decide
-from gateway.filters.policy import compile_policies
+from gateway.filters.policy import compile_policy
 
 RULE = ClassifierRule("shieldgemma", policies=("hate", "sexual"), threshold=0.5)
 
@@ -33,7 +33,7 @@ def test_without_verdicts_closed_blocks_and_open_flags() -> None:
 
 def test_a_policy_names_what_a_classifier_is_asked_on_each_side() -> None:
     """Input and output rules are apart."""
-    (policy,) = compile_policies({"strict": FilterSettings(output=(RULE,))}).values()
+    policy = compile_policy("strict", FilterSettings(output=(RULE,)))
     assert policy.name == "strict"
     assert policy.checks("input") == ()
     assert policy.checks("output") == (check_of(RULE),)

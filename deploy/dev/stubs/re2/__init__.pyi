@@ -1,0 +1,16 @@
+from . import _re2 as _re2
+
+class error(Exception): ...
+
+class Options:
+    log_errors: bool
+
+class _Match:
+    def start(self) -> int: ...
+    def end(self) -> int: ...
+
+class _Regexp:
+    _regexp: _re2.RE2
+    def search(self, text: str | bytes, pos: int | None = None) -> _Match | None: ...
+
+def compile(pattern: str | bytes, options: Options | None = None) -> _Regexp: ...

@@ -1,0 +1,124 @@
+"""What a tenant's filter does to a request, before a worker is asked."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from gateway.errors import ContentFiltered, InternalError, InvalidRequest
+from gateway.filters.conversation import TextKind, limit_conversation, screen_messages
+from gateway.filters.findings import Finding
+from gateway.filters.judging import Classifier, ClassifierCheck, ClassifierFailedError, Passage, decide
+from gateway.filters.policy import FilterPolicy
+from gateway.filters.rules import RuleSet
+from gateway.filters.screener import Findings, screen_text
+from gateway.observability.record import FilterRecord, RequestRecord
+from gateway.pipeline.services import Inbound, Services
+from gateway.wire.chat import ChatRequest
+from gateway.wire.completions import Prompt
+
+T = TypeVar("T")
+MAX_ON_LOOP: Final = 32_768
+"""Characters that are screened on the event loop: half a millisecond. More go to a thread."""
+BLOCKED = "The request was blocked by this tenant's content filter."
+
+
+class InputScreening:
+    """One request under a policy: its texts go through the rules, then what was found is acted upon."""
+
+    def __init__(self, policy: FilterPolicy, record: RequestRecord) -> None:
+        self.policy = policy
+        self.record = record
+        self._trusted: RuleSet = policy.input.trusted
+        self._findings = Findings()
+        self._texts: list[str] = []
+
+    def screen(self, text: str, kind: TextKind) -> str:
+        """Return a text as its rules leave it; once something blocks, texts aren't read any more."""
+        if self._findings.blocked_by is not None:
+            return text
+        rules = self.policy.input if kind == "untrusted" else self._trusted
+        screened = screen_text(rules, self._findings, text, json=kind == "arguments")
+        self._texts.append(screened)
+        return screened
+
+    async def prompt(self, prompt: Prompt, param: str, *, keep_end: bool) -> Prompt:
+        """Return the prompts of a completion or the inputs of embeddings. Raises InvalidRequest."""
+        texts: list[Any] = [prompt] if isinstance(prompt, str) else prompt
+        if not all(isinstance(text, str) for text in texts):
+            raise InvalidRequest("Token ids can't be screened: send text.", param=param)
+        limited = [self._limited(text, param, keep_end=keep_end) for text in texts]
+        screened = await off_loop(sum(map(len, limited)), lambda: [self.screen(text, "untrusted") for text in limited])
+        return screened[0] if isinstance(prompt, str) else screened
+
+    def _limited(self, text: str, param: str, *, keep_end: bool) -> str:
+        limits = self.policy.limits
+        if limits is None or limits.max_chars is None or len(text) <= limits.max_chars:
+            return text
+        if limits.over == "reject":
+            message = f"This text has {len(text)} characters; at most {limits.max_chars} are allowed."
+            raise InvalidRequest(message, param=param)
+        return text[-limits.max_chars :] if keep_end else text[: limits.max_chars]
+
+    async def clear(self, services: Services) -> None:
+        """Ask the classifier where rules let the texts pass, and record the outcome. Raises ContentFiltered."""
+        if self._findings.blocked_by is None and self.policy.input_checks:
+            passages = [Passage(text, "input") for text in self._texts if text.strip()]
+            for finding in await _judge(services.classifier, self.policy.input_checks, passages):
+                self._findings.add(finding)
+        findings = self._findings.all()
+        record = FilterRecord(self.policy.name, list(findings), has_output=bool(self.policy.output.rules))
+        self.record.filter = record
+        if findings:
+            record.content = self.policy.shown(tuple(self._texts))
+        if self._findings.blocked_by is not None:
+            record.input_blocked = True
+            raise ContentFiltered(BLOCKED, header_lines=record.header_line())
+
+
+async def _judge(
+    classifier: Classifier | None, checks: Sequence[ClassifierCheck], passages: Sequence[Passage]
+) -> list[Finding]:
+    async def one(check: ClassifierCheck) -> tuple[Finding, ...]:
+        if classifier is None:
+            return decide(check, ClassifierFailedError("unavailable"))
+        try:
+            return decide(check, await classifier.judge(check, passages))
+        except ClassifierFailedError as failure:
+            return decide(check, failure)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(check), name="classifier") for check in checks]
+    return [finding for task in tasks for finding in task.result()]
+
+
+def policy_of(services: Services, inbound: Inbound) -> FilterPolicy | None:
+    """Return the policy of the request's tenant. Raises InternalError for one that isn't there: nothing passes then."""
+    name = inbound.key.tenant.filter
+    if name is None:
+        return None
+    policy = services.policies.get(name)
+    if policy is None:
+        raise InternalError
+    return policy
+
+
+def screening_of(services: Services, inbound: Inbound) -> InputScreening | None:
+    """Return the screening of a request whose tenant has a filter."""
+    policy = policy_of(services, inbound)
+    return None if policy is None else InputScreening(policy, inbound.record)
+
+
+async def screen_chat(screening: InputScreening, request: ChatRequest, body_bytes: int) -> ChatRequest:
+    """Return the request within the limits, with its texts as the rules leave them. Raises InvalidRequest."""
+    messages = request.messages
+    if screening.policy.limits is not None:
+        messages = limit_conversation(messages, screening.policy.limits)
+    screened = await off_loop(body_bytes, lambda: screen_messages(messages, screening.screen))
+    return msgspec.structs.replace(request, messages=screened)
+
+
+async def off_loop(size: int, screen: Callable[[], T]) -> T:
+    """Screen something of `size` characters without keeping other requests waiting."""
+    return screen() if size <= MAX_ON_LOOP else await asyncio.to_thread(screen)

@@ -1,0 +1,269 @@
+"""What a tenant's filter does to an answer: a whole one, or a stream's chunks as they come.
+
+Every text of a choice has a screener of its own: the content, the thoughts, each call's arguments. Where one ends and
+another begins, the first gives out its rest. A block ends its choice with `content_filter`; when the stream has no
+open choice left, the worker is aborted.
+"""
+
+from typing import Any, Final, cast
+
+import msgspec
+
+from gateway.errors import WorkerError
+from gateway.filters.policy import FilterPolicy
+from gateway.filters.rules import RuleSet
+from gateway.filters.screener import Findings, TextScreener
+from gateway.observability.record import FilterRecord, RequestRecord
+from gateway.pipeline.relay import ChunkEditor
+from gateway.pipeline.screening import off_loop
+from gateway.values import Usage
+from gateway.wire.replies import NULL, ChatReply, CompletionReply, ReplyMessage, ToolCallBody, usage_body
+
+CONTENT_FILTER: Final = "content_filter"
+_THOUGHTS: Final = ("reasoning", "reasoning_content")
+
+_CALLS = msgspec.json.Decoder(list[ToolCallBody])
+_ENCODER = msgspec.json.Encoder()
+Chunk = dict[str, Any]
+
+
+class OutputScreening:
+    """The answer to one request under a policy."""
+
+    def __init__(self, policy: FilterPolicy, record: RequestRecord) -> None:
+        self.rules: RuleSet = policy.output.trusted
+        self.findings = Findings()
+        self._record = record
+
+    def close(self) -> None:
+        """Leave what was found in the record."""
+        record = self._record.filter
+        if isinstance(record, FilterRecord):
+            record.output = list(self.findings.all())
+            record.output_blocked = self.findings.blocked_by is not None
+
+    def screen(self, text: str, *, json: bool = False) -> tuple[str, bool]:
+        """Return a whole text as its rules leave it, and whether one blocks."""
+        screener = TextScreener(self.rules, self.findings, json=json)
+        return screener.screen(text), screener.blocked
+
+    async def screen_chat(self, reply: ChatReply) -> None:
+        """Screen a whole chat answer in place."""
+        chars = sum(len(choice.message.content or "") for choice in reply.choices)
+        await off_loop(chars, lambda: self._screen_chat(reply))
+
+    async def screen_completion(self, reply: CompletionReply) -> None:
+        """Screen a whole text completion in place."""
+        await off_loop(sum(len(choice.text) for choice in reply.choices), lambda: self._screen_completion(reply))
+
+    def _screen_chat(self, reply: ChatReply) -> None:
+        for choice in reply.choices:
+            before = choice.message.content, choice.message.reasoning
+            if self._screen_message(choice.message):
+                choice.finish_reason = CONTENT_FILTER
+            if (choice.message.content, choice.message.reasoning) != before:
+                choice.logprobs = NULL
+        self.close()
+
+    def _screen_completion(self, reply: CompletionReply) -> None:
+        for choice in reply.choices:
+            text, blocked = self.screen(choice.text)
+            if text != choice.text:
+                choice.text, choice.logprobs = text, NULL
+            if blocked:
+                choice.logprobs, choice.finish_reason = NULL, CONTENT_FILTER
+        self.close()
+
+    def _screen_message(self, message: ReplyMessage) -> bool:
+        """Screen in the order in which it was written; what comes behind a block is dropped. Return whether one is."""
+        blocked = False
+        if message.reasoning:
+            said, blocked = self.screen(message.reasoning)
+            message.reasoning = message.reasoning_content = said
+        if message.content:
+            message.content, blocked = ("", True) if blocked else self.screen(message.content)
+        if message.tool_calls is not msgspec.UNSET and message.tool_calls != NULL:
+            kept: list[ToolCallBody] = []
+            for call in _CALLS.decode(message.tool_calls):
+                if not blocked:
+                    call.function.arguments, blocked = self.screen(call.function.arguments, json=True)
+                if not blocked:
+                    kept.append(call)
+            message.tool_calls = msgspec.Raw(_ENCODER.encode(kept)) if kept else msgspec.UNSET
+        if message.function_call:
+            said, blocked = self.screen(message.function_call.arguments, json=True)
+            message.function_call.arguments = said
+            if blocked:
+                message.function_call = msgspec.UNSET
+        return blocked
+
+
+class _ChoiceStream:
+    """One choice of a stream: the text that is being written, and what has come of it."""
+
+    def __init__(self, screening: OutputScreening) -> None:
+        self._screening = screening
+        self._place: tuple[str, int] | None = None
+        self._screener: TextScreener | None = None
+        self.ended = False
+        self.blocked = False
+
+    def take(self, place: tuple[str, int], text: str) -> tuple[Chunk | None, str]:
+        """Take more of the text at a place; return the delta that ends another text, and what leaves of this one."""
+        rest = None
+        if place != self._place:
+            rest = self.rest()
+            self._place = place
+            self._screener = TextScreener(
+                self._screening.rules, self._screening.findings, json=place[0] in ("call", "function_call")
+            )
+        screener = self._screener
+        if self.blocked or screener is None:
+            return rest, ""
+        said = screener.feed(text)
+        self.blocked = screener.blocked
+        return rest, said
+
+    def rest(self) -> Chunk | None:
+        """End the text that is being written; return the delta with what was held of it."""
+        if self._screener is None or self._place is None or self.blocked:
+            return None
+        said = self._screener.finish()
+        self.blocked = self._screener.blocked
+        return _delta(*self._place, said) if said else None
+
+
+def _delta(kind: str, index: int, text: str) -> Chunk:
+    match kind:
+        case "thoughts":
+            return dict.fromkeys(_THOUGHTS, text)
+        case "call":
+            return {"tool_calls": [{"index": index, "function": {"arguments": text}}]}
+        case "function_call":
+            return {"function_call": {"arguments": text}}
+        case _:
+            return {kind: text}
+
+
+class ScreenedEditor:
+    """Screens the chunks that another editor makes, or the worker's own. Implements `relay.ChunkEditor`."""
+
+    def __init__(self, screening: OutputScreening, inner: ChunkEditor | None, *, model: str, choices: int) -> None:
+        self.failure: WorkerError | None = None
+        self._screening = screening
+        self._inner = inner
+        self._model = model
+        self._choices = [_ChoiceStream(screening) for _ in range(choices)]
+        self._common: Chunk = {}
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing of the worker's stream is wanted any more."""
+        if self._inner is not None and self._inner.stopped:
+            return True
+        return all(choice.ended for choice in self._choices) and any(choice.blocked for choice in self._choices)
+
+    def passes(self, data: bytes) -> bool:
+        """Return False: every chunk is read."""
+        del data
+        return False
+
+    def edit(self, data: bytes) -> list[bytes]:
+        """Return the chunks to send in place of this one."""
+        inner = self._inner
+        chunks = [data] if inner is None else inner.edit(data)
+        if inner is not None:
+            self.failure = inner.failure
+        return [out for chunk in chunks for out in self._screen_chunk(chunk)]
+
+    def finish(self) -> list[bytes]:
+        """Return what is left when the stream ends."""
+        out: list[bytes] = []
+        if self._inner is not None and not all(choice.ended for choice in self._choices):
+            out = [screened for chunk in self._inner.finish() for screened in self._screen_chunk(chunk)]
+            self.failure = self._inner.failure
+        for index, choice in enumerate(self._choices):
+            if not choice.ended and self._common:
+                self._end(choice, index, "stop", out)
+        self._screening.close()
+        return out
+
+    def usage_chunk(self, usage: Usage) -> bytes:
+        """Return the chunk that tells the usage."""
+        return _ENCODER.encode({**self._common, "choices": [], "usage": usage_body(usage)})
+
+    def _screen_chunk(self, data: bytes) -> list[bytes]:
+        chunk: Chunk = msgspec.json.decode(data)
+        chunk["model"] = self._model
+        if not self._common:
+            self._common = {name: chunk[name] for name in ("id", "object", "created", "model") if name in chunk}
+        out: list[bytes] = []
+        for said in cast("list[Chunk]", chunk["choices"]):  # of a chunk that the relay has read
+            index: int = said.get("index", 0)
+            if 0 <= index < len(self._choices) and not self._choices[index].ended:
+                self._screen_choice(self._choices[index], chunk, said, out)
+        return out
+
+    def _screen_choice(self, choice: _ChoiceStream, chunk: Chunk, said: Chunk, out: list[bytes]) -> None:
+        index, finish = said.get("index", 0), said.get("finish_reason")
+        said["finish_reason"] = None
+        before = _ENCODER.encode(said)
+        delta: Chunk | None = said.get("delta")
+        texts = said if delta is None else delta
+        rests = self._screen_texts(choice, texts)
+        out.extend(self._chunk(index, rest, is_text=delta is None) for rest in rests)
+        if _ENCODER.encode(said) != before:
+            said["logprobs"] = None
+        if delta is None or delta:
+            out.append(_ENCODER.encode({**chunk, "choices": [said]}))
+        if choice.blocked:
+            self._end(choice, index, CONTENT_FILTER, out)
+        elif finish is not None:
+            self._end(choice, index, finish, out)
+
+    def _screen_texts(self, choice: _ChoiceStream, texts: Chunk) -> list[Chunk]:
+        """Screen the texts of a delta in place; return the deltas that end earlier texts."""
+        rests: list[Chunk | None] = []
+        thought = texts.get("reasoning") or texts.get("reasoning_content")
+        if thought:
+            rest, said = choice.take(("thoughts", 0), thought)
+            rests.append(rest)
+            texts.update({name: said for name in _THOUGHTS if texts.get(name)})
+        for name in ("content", "text", "refusal"):
+            if texts.get(name):
+                rest, texts[name] = choice.take((name, 0), texts[name])
+                rests.append(rest)
+        for call in texts.get("tool_calls") or ():
+            function: Chunk = call.get("function") or {}
+            rest, said = choice.take(("call", call.get("index", 0)), function.get("arguments") or "")
+            rests.append(rest)
+            if "arguments" in function:
+                function["arguments"] = said
+        if call := texts.get("function_call"):
+            rest, said = choice.take(("function_call", 0), call.get("arguments") or "")
+            rests.append(rest)
+            if "arguments" in call:
+                call["arguments"] = said
+        if choice.blocked and texts.get("tool_calls"):
+            texts["tool_calls"] = [
+                call for call in texts["tool_calls"] if (call.get("function") or {}).get("arguments")
+            ]
+        return [rest for rest in rests if rest is not None]
+
+    def _end(self, choice: _ChoiceStream, index: int, reason: str, out: list[bytes]) -> None:
+        rest = choice.rest()
+        is_text = self._common.get("object") == "text_completion"
+        if rest is not None:
+            out.append(self._chunk(index, rest, is_text=is_text))
+        out.append(self._chunk(index, {}, is_text=is_text, finish=CONTENT_FILTER if choice.blocked else reason))
+        choice.ended = True
+
+    def _chunk(self, index: int, delta: Chunk, *, is_text: bool, finish: str | None = None) -> bytes:
+        said = {"text": delta.get("text", "")} if is_text else {"delta": delta}
+        choice = {"index": index, **said, "logprobs": None, "finish_reason": finish}
+        return _ENCODER.encode({**self._common, "choices": [choice]})
+
+
+def output_screening(policy: FilterPolicy | None, record: RequestRecord) -> OutputScreening | None:
+    """Return the screening of an answer, where a policy has rules for it."""
+    return None if policy is None or not policy.output.rules else OutputScreening(policy, record)
