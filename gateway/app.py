@@ -48,6 +48,7 @@ from gateway.pipeline.chat import chat
 from gateway.pipeline.classify import FleetClassifier
 from gateway.pipeline.completions import complete
 from gateway.pipeline.embeddings import embed
+from gateway.pipeline.fallback import find_fallbacks
 from gateway.pipeline.moderations import ModerationEndpoint
 from gateway.pipeline.services import Services
 from gateway.pipeline.worker_clients import WorkerClients
@@ -129,6 +130,7 @@ def build_app(
         policies=policies,
         rng=rng,
         clock=time.monotonic,
+        fallbacks=find_fallbacks(settings.models, fleet),
     )
     questions = ClassifierMetrics()
     classifier = FleetClassifier(services, VerdictCache(secrets.token_bytes(32)), questions)

@@ -23,7 +23,6 @@ def _is_prefix(value: Tree) -> bool:
 UNAVAILABLE: Final[Mapping[str, Callable[[Tree], bool]]] = MappingProxyType(
     {
         "models[].balance": _is_prefix,
-        "models[].fallbacks": _given,
         "fallback_providers": _given,
         "observability.alerts": _given,
     }

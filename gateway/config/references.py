@@ -5,6 +5,7 @@ from hashlib import sha256
 
 from gateway.config.model import ClassifierRule, Settings
 from gateway.config.problems import Problem, did_you_mean, key_path, quoted
+from gateway.values import Variant
 
 
 def broken_references(settings: Settings) -> Iterator[Problem]:
@@ -76,12 +77,25 @@ def _unknown_model(path: str, name: str, names: set[str]) -> Iterator[Problem]:
 
 def _unknown_fallbacks(settings: Settings) -> Iterator[Problem]:
     names = _names(settings)
+    variants = {name: model.variant for model in settings.models for name in (model.name, *model.aliases)}
     for index, model in enumerate(settings.models):
         for at, target in enumerate(model.fallbacks):
             path = f"models[{index}].fallbacks[{at}]"
             yield from _unknown_model(path, target, names)
             if target in {model.name, *model.aliases}:
                 yield Problem(path, "a model can't be its own fallback")
+            elif target in variants:
+                yield from _unfit_fallback(path, model.variant, variants[target])
+
+
+def _unfit_fallback(path: str, variant: Variant, other: Variant) -> Iterator[Problem]:
+    """What clients couldn't use in place of the model's own answers."""
+    if variant.task == "classification":
+        yield Problem(path, "verdicts of another classifier can't stand in: list more workers instead")
+    elif variant.task == "embedding" and variant.name != other.name:
+        yield Problem(path, f"must be {variant.name} too: embeddings of another model can't be compared with its own")
+    elif variant.task != other.task:
+        yield Problem(path, f"is for {other.task}, not for {variant.task}")
 
 
 def _unknown_classifiers(settings: Settings) -> Iterator[Problem]:

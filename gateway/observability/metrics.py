@@ -100,6 +100,8 @@ class Metrics(Collector):
         self._in_flight = 0
         self._filters: dict[tuple[str, str, str, str], int] = {}
         self._routes: dict[tuple[str, str], _RouteCounts] = {}
+        self._fallbacks: dict[tuple[str, str], int] = {}
+        """By the model that was asked for and the one that stood in."""
         self._registry = CollectorRegistry()
         for collector in (self, *further):
             self._registry.register(collector)
@@ -127,6 +129,9 @@ class Metrics(Collector):
             counts.first_byte.observe(record.first_byte_at - started)
         if record.sent_at is not None:
             counts.overhead.observe(record.sent_at - started)
+        if record.fallback_from is not None:
+            pair = (record.fallback_from, record.model or NO_MODEL)
+            self._fallbacks[pair] = self._fallbacks.get(pair, 0) + 1
         if record.usage is not None:
             counts.prompt_tokens += record.usage.prompt_tokens
             counts.completion_tokens += record.usage.completion_tokens
@@ -185,7 +190,14 @@ class Metrics(Collector):
             counts.seconds.add_to(seconds, labels)
             counts.first_byte.add_to(first_byte, labels)
             counts.overhead.add_to(overhead, labels)
-        return (requests, tokens, seconds, first_byte, overhead)
+        fallbacks = CounterMetricFamily(
+            "gateway_fallbacks",
+            "Requests for a model that another one answered, which the other metrics count as its own.",
+            labels=("model", "answered_by"),
+        )
+        for pair, count in self._fallbacks.items():
+            fallbacks.add_metric(pair, count)
+        return (requests, tokens, seconds, first_byte, overhead, fallbacks)
 
     def _worker_families(self) -> Iterable[Metric]:
         labels = ("model", "worker")

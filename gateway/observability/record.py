@@ -73,8 +73,12 @@ class RequestRecord(Struct):
     """When the worker was asked."""
     first_byte_at: float | None = None
     usage: Usage | None = None
+    begun: bool = False
+    """A worker has begun to answer: no other is asked any more."""
+    fallback_from: ModelName | None = None
+    """The model that was asked for, where `model` stands in for it."""
     refused: bool = False
-    """The worker refused it: nothing was generated."""
+    """The worker refused it, or was never reached: nothing was generated."""
     limit_lines: bytes = b""
     """`x-ratelimit-*` header lines of the answer."""
     frames: int = 0

@@ -1,5 +1,7 @@
 """`POST /v1/chat/completions`."""
 
+from functools import partial
+
 import msgspec
 
 from gateway.errors import WorkerError
@@ -8,6 +10,7 @@ from gateway.pipeline.chat_request import ChatPlan, plan_chat
 from gateway.pipeline.deliver import answer_headers, deliver_stream, fetch_reply, gather_stream
 from gateway.pipeline.dispatch import WorkerCall
 from gateway.pipeline.editors import ReplyEditor, UnusableReplyError
+from gateway.pipeline.fallback import serve_or_fall_back
 from gateway.pipeline.gather import ReplyGatherer
 from gateway.pipeline.limits import count_prompt, hold, prompt_tokens_of, release
 from gateway.pipeline.media import check_media
@@ -42,6 +45,17 @@ async def chat(services: Services, inbound: Inbound) -> None:
     screening = screening_of(services, inbound)
     if screening is not None:
         request = await screen_chat(screening, request, len(inbound.body))
+    if model.name not in services.fallbacks:
+        await _serve(services, inbound, model, request, screening)
+        return
+    serve = partial(_serve, services, inbound, request=request, screening=screening)
+    await serve_or_fall_back(services, inbound, model, serve, lambda other: other.variant.task in TASKS)
+
+
+async def _serve(
+    services: Services, inbound: Inbound, model: ServedModel, request: ChatRequest, screening: InputScreening | None
+) -> None:
+    record = inbound.record
     plan = plan_chat(services, model, request)
     if plan.media:
         await check_media(plan.media)
@@ -78,7 +92,7 @@ async def _answer(
 ) -> None:
     """Ask the model, once more where its calls are not what the request demands; all tries are charged."""
     record = inbound.record
-    if screening is not None:
+    if screening is not None and record.filter is None:
         await screening.clear(services)
     if not plan.prepared.judged:
         await _ask(services, inbound, model, request, plan, call)

@@ -4,6 +4,7 @@ The prompt is the client's own rendering, control tokens included: nothing is ne
 what the model's chat could do too; there is no text of others in it to protect.
 """
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,9 +12,10 @@ import msgspec
 from gateway.dialects.stops import default_stop_token_ids
 from gateway.pipeline.deliver import answer_headers, deliver_stream, fetch_reply
 from gateway.pipeline.dispatch import WorkerCall, WorkerRequest
+from gateway.pipeline.fallback import serve_or_fall_back
 from gateway.pipeline.limits import hold, release
 from gateway.pipeline.relay import StreamRelay, rename_pair
-from gateway.pipeline.screening import policy_of, screening_of
+from gateway.pipeline.screening import InputScreening, policy_of, screening_of
 from gateway.pipeline.screening_reply import ScreenedEditor, output_screening
 from gateway.pipeline.services import Inbound, Services, admit
 from gateway.ratelimit.estimates import estimate_prompt_tokens
@@ -42,6 +44,27 @@ async def complete(services: Services, inbound: Inbound) -> None:
     if screening is not None:
         prompt = await screening.prompt(request.prompt, "prompt", keep_end=True)
         request = msgspec.structs.replace(request, prompt=prompt)
+    if model.name not in services.fallbacks:
+        await _serve(services, inbound, model, request, screening)
+        return
+    family = model.variant.family
+
+    def fits(other: ServedModel) -> bool:
+        """Whether it reads a raw prompt as the model does: of one family, and not a provider, which takes chats."""
+        return other.variant.family == family and services.fleet.find(other.name) is other
+
+    serve = partial(_serve, services, inbound, request=request, screening=screening)
+    await serve_or_fall_back(services, inbound, model, serve, fits)
+
+
+async def _serve(
+    services: Services,
+    inbound: Inbound,
+    model: ServedModel,
+    request: CompletionRequest,
+    screening: InputScreening | None,
+) -> None:
+    record = inbound.record
     fields = _worker_fields(model, request)
     default_stop_ids = default_stop_token_ids(model.variant.family)
 
@@ -64,7 +87,7 @@ async def complete(services: Services, inbound: Inbound) -> None:
     )
     held = await hold(services, inbound, model, demand, _no_count)
     try:
-        if screening is not None:
+        if screening is not None and record.filter is None:
             await screening.clear(services)
         await _answer(services, inbound, model, request, call, demand.choices)
     finally:

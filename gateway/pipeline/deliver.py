@@ -53,12 +53,15 @@ def answer_headers(record: RequestRecord) -> bytes:
     """Return the header lines that tell which worker answers, what the gateway cost, and where the limits stand."""
     overhead_s = (record.sent_at or record.started) - record.started
     worker = (record.worker or "").encode("ascii", "replace")
-    return b"x-gateway-worker: %s\r\nx-gateway-overhead-ms: %.3f\r\n%s%s" % (
+    lines = b"x-gateway-worker: %s\r\nx-gateway-overhead-ms: %.3f\r\n%s%s" % (
         worker,
         overhead_s * 1000,
         record.limit_lines,
         b"" if record.filter is None else record.filter.header_line(),
     )
+    if record.fallback_from is not None:
+        lines += b"x-gateway-model: %s\r\n" % (record.model or "").encode("ascii", "replace")
+    return lines
 
 
 async def deliver_stream(

@@ -108,7 +108,8 @@ async def dispatch(
             worker.release()
             record.cause = f"{worker.id}: {failure}"
             error = error_of_failure(failure)
-            if isinstance(failure, ConnectFailed):
+            record.refused = isinstance(failure, ConnectFailed)
+            if record.refused:
                 worker.mark_down(str(failure))
             if not _another_may_try(failure):
                 break
@@ -120,6 +121,7 @@ async def dispatch(
         status = reply.status
         if status == 200:
             record.refused = False
+            record.begun = True
             return dispatched
         record.refused = True
         error = await _refusal(dispatched, record, call.prompt_param)

@@ -7,17 +7,20 @@ it was started for it, and fails on `encoding_format: null`.
 import base64
 import math
 import struct
+from functools import partial
 
 import msgspec
 
 from gateway.errors import InvalidRequest
 from gateway.pipeline.deliver import answer_headers, fetch_reply
 from gateway.pipeline.dispatch import WorkerCall, WorkerRequest
+from gateway.pipeline.fallback import serve_or_fall_back
 from gateway.pipeline.limits import hold, release
-from gateway.pipeline.screening import screening_of
+from gateway.pipeline.screening import InputScreening, screening_of
 from gateway.pipeline.services import Inbound, Services, admit
 from gateway.ratelimit.estimates import estimate_prompt_tokens
 from gateway.ratelimit.limiter import Demand
+from gateway.routing.fleet import ServedModel
 from gateway.routing.worker import Worker
 from gateway.values import Task, Usage
 from gateway.wire.embeddings import EmbeddingRequest, parse_embedding_request
@@ -37,8 +40,28 @@ async def embed(services: Services, inbound: Inbound) -> None:
     model = admit(services, inbound.key, request.model, TASKS)
     record.model = model.name
     screening = screening_of(services, inbound)
-    texts = request.input if screening is None else await screening.prompt(request.input, "input", keep_end=False)
-    ask = WorkerRequest(PATH, _ENCODER.encode({"model": model.served_name, "input": texts, "encoding_format": "float"}))
+    if screening is not None:
+        texts = await screening.prompt(request.input, "input", keep_end=False)
+        request = msgspec.structs.replace(request, input=texts)
+    if model.name not in services.fallbacks:
+        await _serve(services, inbound, model, request, screening)
+        return
+    variant = model.variant
+    serve = partial(_serve, services, inbound, request=request, screening=screening)
+    await serve_or_fall_back(services, inbound, model, serve, lambda other: other.variant is variant)
+
+
+async def _serve(
+    services: Services,
+    inbound: Inbound,
+    model: ServedModel,
+    request: EmbeddingRequest,
+    screening: InputScreening | None,
+) -> None:
+    record = inbound.record
+    ask = WorkerRequest(
+        PATH, _ENCODER.encode({"model": model.served_name, "input": request.input, "encoding_format": "float"})
+    )
 
     def request_for(_worker: Worker) -> WorkerRequest:
         return ask
@@ -53,7 +76,7 @@ async def embed(services: Services, inbound: Inbound) -> None:
     demand = Demand(prompt_tokens=estimate, output_tokens=0, context_tokens=model.context_tokens, exact=True)
     held = await hold(services, inbound, model, demand, _no_count)
     try:
-        if screening is not None:
+        if screening is not None and record.filter is None:
             await screening.clear(services)
         reply = await fetch_reply(services, model, call, record, _REPLY)
         record.usage = Usage(prompt_tokens=reply.usage.prompt_tokens, completion_tokens=0)

@@ -2,7 +2,8 @@
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from msgspec import Struct
 
@@ -18,7 +19,7 @@ from gateway.pipeline.client import Client
 from gateway.pipeline.worker_clients import WorkerClients
 from gateway.ratelimit.limiter import Limiter
 from gateway.routing.fleet import Fleet, ServedModel
-from gateway.values import Family, RequestId, Task
+from gateway.values import Family, ModelName, RequestId, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class Services:
     """Monotonic seconds; the event loop's clock has the same origin, but counts in milliseconds."""
     classifier: Classifier | None = None
     """Judges text for policies that ask for it."""
+    fallbacks: Mapping[ModelName, tuple[ServedModel, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """Who stands in for a model, in the order in which they are tried; only of models that have somebody."""
 
 
 class Inbound(Struct):

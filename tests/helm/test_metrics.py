@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from gateway.observability.metrics import Metrics
 from gateway.observability.record import RequestRecord
-from gateway.values import RequestId, Usage
+from gateway.values import ModelName, RequestId, Usage
 from tests.support.helm_chart import CHART, render
 
 PROMETHEUS_LABELS = {"namespace", "service", "pod", "le"}
@@ -32,6 +32,9 @@ def _exported() -> dict[str, set[str]]:
     metrics = Metrics(lambda: [("gemma", _Worker())], "1", limits_mode=lambda: "shared", keys_in_touch=lambda: True)
     record = RequestRecord(RequestId("r"), "chat", 0.0)
     record.status, record.usage, record.first_byte_at, record.sent_at = 200, Usage(1, 1), 0.0, 0.0
+    metrics.begin()
+    metrics.end(record, 1.0)
+    record.fallback_from = ModelName("gemma")
     metrics.begin()
     metrics.end(record, 1.0)
     series: dict[str, set[str]] = {}

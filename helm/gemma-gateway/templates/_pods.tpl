@@ -56,7 +56,7 @@ topologySpreadConstraints:
 {{- end -}}
 {{- end -}}
 
-{{/* Requests that found no engine of a model: (dict "root" $ "model" name) */}}
+{{/* Requests that found no engine of a model, those included that another model answered: (dict "root" $ "model" name) */}}
 {{- define "gg.demandQuery" -}}
-sum(increase(gateway_requests_total{namespace={{ .root.Release.Namespace | quote }},model={{ .model | quote }},status="503"}[2m])) or vector(0)
+(sum(increase(gateway_requests_total{namespace={{ .root.Release.Namespace | quote }},model={{ .model | quote }},status="503"}[2m])) or vector(0)) + (sum(increase(gateway_fallbacks_total{namespace={{ .root.Release.Namespace | quote }},model={{ .model | quote }}}[2m])) or vector(0))
 {{- end -}}

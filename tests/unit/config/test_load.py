@@ -150,7 +150,6 @@ def test_what_is_not_built_yet_is_refused_and_not_ignored() -> None:
     assert set(refused.values()) == {"is not available in this version of the gateway"}
     assert set(refused) == {
         "models[0].balance",
-        "models[0].fallbacks",
         "fallback_providers",
         "observability.alerts",
     }

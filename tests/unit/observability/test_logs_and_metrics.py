@@ -29,6 +29,7 @@ def test_a_request_is_one_json_line() -> None:
         stream=True,
         frames=4,
         attempts=2,
+        fallback_from=ModelName("google/other"),
     )
     assert json.loads(RequestLines().line(full, 10.5, 1_800_000_000.125)) == {
         "time": "2027-01-15T08:00:00.125Z",
@@ -48,6 +49,7 @@ def test_a_request_is_one_json_line() -> None:
         "completion_tokens": 4,
         "stream": True,
         "frames": 4,
+        "fallback_from": "google/other",
         "attempts": 2,
     }
 
