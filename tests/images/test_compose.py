@@ -218,6 +218,14 @@ def test_the_file_is_a_good_configuration(resolve: Resolve) -> None:
     assert checked.returncode == 0, checked.stderr
 
 
+def test_the_chart_has_the_same_redis(resolve: Resolve) -> None:
+    """One version of it is what was tried, on one machine and in a cluster."""
+    values = yaml.safe_load((FOLDER.parents[1] / "helm" / "gemma-gateway" / "values.yaml").read_text())
+    image = values["redis"]["image"]
+    name, _, _ = resolve("gpu")["redis"]["image"].partition("@")
+    assert name == f"{image['repository']}:{image['tag']}"
+
+
 def seconds(duration: str) -> float:
     """A duration as Docker Compose writes it: 40s, 1m15s."""
     units = {"h": 3600, "m": 60, "s": 1}
