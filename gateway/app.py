@@ -43,6 +43,7 @@ from gateway.observability.metrics import Metrics
 from gateway.observability.observer import RequestObserver
 from gateway.observability.process_metrics import ProcessMetrics
 from gateway.observability.redis_usage import RedisUsageStore
+from gateway.observability.routing_metrics import RoutingMetrics
 from gateway.observability.usage import MemoryUsageStore, UsageRecorder, UsageStore
 from gateway.pipeline.chat import chat
 from gateway.pipeline.classify import FleetClassifier
@@ -59,6 +60,7 @@ from gateway.routing.discovery.overrides import MemoryOverrideStore, OverrideSto
 from gateway.routing.discovery.redis_overrides import RedisOverrideStore
 from gateway.routing.fleet import Fleet, build_fleet
 from gateway.routing.health import HealthMonitor
+from gateway.routing.probe import EngineProbe
 from gateway.values import Family
 
 
@@ -136,18 +138,25 @@ def build_app(
     classifier = FleetClassifier(services, VerdictCache(secrets.token_bytes(32)), questions)
     services = dataclasses.replace(services, classifier=classifier)
     keeper = FleetKeeper(fleet, settings.models, records.overrides, rng=rng)
+    routed = RoutingMetrics(lambda: fleet.bases)
     usage = UsageRecorder(records.usage)
     metrics = Metrics(
         lambda: ((model.name, worker) for model, worker in fleet.workers()),
         __version__,
         limits_mode=lambda: limiter.mode,
         keys_in_touch=lambda: keys.in_touch,
-        further=(questions, FleetMetrics(lambda: ((m.name, w) for m, w in fleet.workers()), lambda: keeper.sources)),
+        further=(
+            questions,
+            routed,
+            FleetMetrics(lambda: ((m.name, w) for m, w in fleet.workers()), lambda: keeper.sources),
+        ),
     )
     together = None if place is None else ProcessMetrics(place.metrics, place.name, metrics.families)
     log = RequestLog(sys.stderr.buffer, loop, shared=place is not None)
-    observer = RequestObserver(metrics, log, usage)
-    health = HealthMonitor(fleet, stop_markers, _resolved_texts, rng=rng)
+    observer = RequestObserver(metrics, routed, log, usage)
+    health = HealthMonitor(
+        fleet, EngineProbe(stop_markers, _resolved_texts), rng=rng, on_silent=clients.give_up_waiting
+    )
     beside: list[contextlib.AbstractAsyncContextManager[object]] = [limiter, keys, usage, keeper, health]
     if together is not None:
         beside.insert(0, together)

@@ -55,6 +55,7 @@ NOT_IN_THE_FILE: Final = {
     (model.Settings, "no_auth"),
     (model.Settings, "models"),
     (model.ModelSettings, "discovery"),
+    (model.ModelSettings, "adapter_of"),
 }
 
 FREE_MAPS: Final = frozenset(

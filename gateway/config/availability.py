@@ -23,6 +23,7 @@ def _is_prefix(value: Tree) -> bool:
 UNAVAILABLE: Final[Mapping[str, Callable[[Tree], bool]]] = MappingProxyType(
     {
         "models[].balance": _is_prefix,
+        "models[].canary_s": _given,
         "fallback_providers": _given,
         "observability.alerts": _given,
     }

@@ -184,6 +184,20 @@ Discovered = DnsWorkers | KubernetesWorkers
 
 
 @dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """`models[].queue`: where requests wait when each worker has as many as it may; without it nothing is held back."""
+
+    max_in_flight: int
+    """Requests that a worker of weight 1 may have at once, those of other gateways counted where there is `redis`."""
+    size: int = 100
+    """How many may wait, in each gateway process; more are answered 503 at once."""
+    timeout_s: float = 10
+    """How long one waits before it is answered 503."""
+    weights: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    """Places go to tenants in turn; one of weight 2 (default 1) gets two for each one of the others."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSettings:
     """One of `models`: a name that clients may send, and the workers behind it."""
 
@@ -210,6 +224,14 @@ class ModelSettings:
     """Names of models to try, in this order, when no worker of this one is usable."""
     discovery: tuple[Discovered, ...] = ()
     """The items of `workers` that tell where to find workers."""
+    queue: QueueSettings | None = None
+    canary_s: float | None = None
+    """How often a worker has to make one token for the gateway, which finds engines that hang while `/health` still
+    answers. Left out: never."""
+    adapters: tuple[str, ...] = ()
+    """LoRA adapters that the engines have loaded, by the engines' names; each is served as a model `name@adapter`."""
+    adapter_of: ModelName | None = None
+    """Not in the file: each name under a model's `adapters` becomes a model `name@adapter` on the same workers."""
 
 
 @dataclass(frozen=True, slots=True)

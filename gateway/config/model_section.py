@@ -1,11 +1,13 @@
 """Reads `models`: names, variants and workers."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Final, Literal, get_args
 
 from gateway.config.discovery_section import read_discovered
-from gateway.config.model import Balance, Discovered, ModelSettings, Secret, WorkerSettings
+from gateway.config.model import Balance, Discovered, ModelSettings, QueueSettings, Secret, WorkerSettings
 from gateway.config.problems import did_you_mean, quoted
 from gateway.config.section import MODEL_NAME, Form, Section
 from gateway.config.variant_names import guess_variant, named_variant
@@ -24,6 +26,10 @@ _DIALECTS: Final[tuple[_DialectChoice, ...]] = (
     "engine",
 )
 
+_ADAPTER: Final = Form(
+    re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+-]{0,127}"),
+    "the name of an adapter at the engine (letters, digits and . _ : / + -)",
+)
 _URL: Final = Form(re.compile(r"[!-~]{1,2048}"), "a URL")
 _API_KEY: Final = Form(re.compile(r"[!-~]{1,4096}"), "visible ASCII characters without spaces")
 _MAX_WEIGHT: Final = 1_000
@@ -35,13 +41,14 @@ _STAND_IN: Final = Variant("unknown", "gemma3", "chat", frozenset({"text"}), 8_1
 
 def read_models(root: Section, variants: Mapping[str, Variant]) -> tuple[ModelSettings, ...]:
     """`models`, which must have an item."""
-    models = tuple(_read_model(section, variants) for section in root.children("models"))
+    models = tuple(model for section in root.children("models") for model in _read_model(section, variants))
     if not models:
         root.report("models", "at least one model is required")
     return models
 
 
-def _read_model(section: Section, variants: Mapping[str, Variant]) -> ModelSettings:
+def _read_model(section: Section, variants: Mapping[str, Variant]) -> Iterator[ModelSettings]:
+    """The model, then its adapters."""
     name = section.text("name", MODEL_NAME)
     variant = _read_variant(section, name, variants)
     chosen: _DialectChoice = section.choice("dialect", _DIALECTS, "auto")
@@ -50,6 +57,7 @@ def _read_model(section: Section, variants: Mapping[str, Variant]) -> ModelSetti
     if not (workers or discovery):
         section.report("workers", 'at least one worker is required, such as {url: "http://127.0.0.1:8000"}')
     balance: Balance = section.choice("balance", get_args(Balance), "least-load")
+    adapters = section.texts("adapters", _ADAPTER)
     settings = ModelSettings(
         name=ModelName(name),
         variant=variant,
@@ -61,6 +69,38 @@ def _read_model(section: Section, variants: Mapping[str, Variant]) -> ModelSetti
         balance=balance,
         fallbacks=section.texts("fallbacks", MODEL_NAME),
         discovery=discovery,
+        queue=_read_queue(section.child("queue")) if section.has("queue") else None,
+        canary_s=section.optional_number("canary_s", low=1, high=86_400),
+        adapters=adapters,
+    )
+    if adapters and name and not variant.lora:
+        section.report("adapters", f"{quoted(variant.name)} can't have LoRA adapters in vLLM")
+    section.close()
+    yield settings
+    for adapter in adapters:
+        yield replace(
+            settings,
+            name=ModelName(f"{name}@{adapter}"),
+            served_name=adapter,
+            aliases=(),
+            adapters=(),
+            workers=(),
+            discovery=(),
+            fallbacks=(),
+            adapter_of=settings.name,
+        )
+
+
+def _read_queue(section: Section) -> QueueSettings:
+    default = QueueSettings(max_in_flight=1)
+    weights = section.child("weights")
+    settings = QueueSettings(
+        max_in_flight=section.required_integer("max_in_flight", low=1, high=100_000),
+        size=section.integer("size", default.size, low=0, high=1_000_000),
+        timeout_s=section.number("timeout_s", default.timeout_s, low=0.001, high=3_600),
+        weights=MappingProxyType(
+            {tenant: weights.number(tenant, 1, low=0.001, high=1_000) for tenant in weights.names()}
+        ),
     )
     section.close()
     return settings

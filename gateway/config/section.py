@@ -145,6 +145,11 @@ class Section:
         found = self.optional_integer(key, low=low, high=high)
         return default if found is None else found
 
+    def required_integer(self, key: str, *, low: int, high: int) -> int:
+        """A whole number from `low` to `high`; `low` when it is missing or wrong."""
+        self._require(key)
+        return self.integer(key, low, low=low, high=high)
+
     def optional_integer(self, key: str, *, low: int, high: int) -> int | None:
         """A whole number from `low` to `high`, or None."""
         value = self.take(key)

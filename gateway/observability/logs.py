@@ -146,6 +146,8 @@ class RequestLines:
             parts.append(b',"first_byte_ms":%.3f' % ((record.first_byte_at - started) * 1000))
         if record.sent_at is not None:
             parts.append(b',"overhead_ms":%.3f' % ((record.sent_at - started) * 1000))
+        if record.queued_s is not None:
+            parts.append(b',"queued_ms":%.3f' % (record.queued_s * 1000))
         if usage is not None:
             parts.append(b',"prompt_tokens":%d,"completion_tokens":%d' % (usage.prompt_tokens, usage.completion_tokens))
         if record.stream:

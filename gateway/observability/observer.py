@@ -6,6 +6,7 @@ from gateway.errors import GatewayError
 from gateway.observability.logs import RequestLog
 from gateway.observability.metrics import NO_ENDPOINT, Metrics
 from gateway.observability.record import RequestRecord
+from gateway.observability.routing_metrics import RoutingMetrics
 from gateway.observability.usage import UsageRecorder
 from gateway.values import RequestId
 
@@ -13,8 +14,9 @@ from gateway.values import RequestId
 class RequestObserver:
     """Turns each request's record into its log line, its metrics and its tenant's usage."""
 
-    def __init__(self, metrics: Metrics, log: RequestLog, usage: UsageRecorder) -> None:
+    def __init__(self, metrics: Metrics, routing: RoutingMetrics, log: RequestLog, usage: UsageRecorder) -> None:
         self._metrics = metrics
+        self._routing = routing
         self._log = log
         self._usage = usage
 
@@ -26,6 +28,8 @@ class RequestObserver:
         """Log and count a request that has ended."""
         now = time.monotonic()
         self._metrics.end(record, now)
+        if record.queued_s is not None:
+            self._routing.waited(record)
         self._usage.record(record)
         self._log.write(record, now)
 

@@ -28,7 +28,7 @@ _SUFFIX: Final = ".metrics"
 _RETIRED: Final = "retired"
 _REMEMBERED: Final = 256
 """Retired processes that are still named: many more than can end while one reader is at work."""
-_SUMMED_GAUGES: Final = frozenset({"gateway_requests_in_flight", "gateway_worker_in_flight"})
+_SUMMED_GAUGES: Final = frozenset({"gateway_queue_length", "gateway_requests_in_flight", "gateway_worker_in_flight"})
 """What each process has its own part of. Other gauges tell of something that all share: the total is the highest."""
 _LOWEST: Final = frozenset({"gateway_key_store_in_touch", "gateway_discovery_up"})
 _SUMMED_KINDS: Final = frozenset({"counter", "histogram"})

@@ -69,6 +69,8 @@ class RequestRecord(Struct):
     cause: str | None = None
     """What happened at the worker, for the operator: never sent to a client."""
     attempts: int = 0
+    queued_s: float | None = None
+    """How long it waited for a place at a worker, where it had to."""
     sent_at: float | None = None
     """When the worker was asked."""
     first_byte_at: float | None = None

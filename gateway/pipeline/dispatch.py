@@ -1,11 +1,16 @@
 """Sending a request to one of a model's workers, and to another where the first gave no byte.
 
 Retries are few and safe: only before any byte of an answer, only to a worker that was not tried, at most
-`MAX_ATTEMPTS` in all, within the request's deadline. A worker that answers 429 or 503 has not begun, one that answers
-500 or 502 has lost its engine, so another may.
+`MAX_ATTEMPTS` in all, within the request's deadline and the model's retry budget. A worker that answers 429 or 503 has
+not begun, one that answers 500 or 502 has lost its engine, one that hangs answers nothing: another may. What costs the
+workers nothing, because no connection was made, is no attempt and needs no budget.
+
+What a worker did wrong is told to its circuit breaker; one that is full is let alone for a second. What clients do
+wrong and clients that go away are nobody's fault.
 """
 
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -21,24 +26,29 @@ from gateway.pipeline.worker_errors import (
     error_of_status,
 )
 from gateway.routing.fleet import ServedModel
+from gateway.routing.waiting_room import QueueFullError, WaitingRoom
 from gateway.routing.worker import Worker
 from gateway.upstream.failures import (
     ConnectFailed,
     ConnectionLost,
     ProtocolViolation,
     UpstreamFailure,
+    WorkerSilent,
 )
 from gateway.upstream.vllm import Heartbeat, WorkerClient, WorkerReply
-from gateway.values import RequestId
+from gateway.values import RequestId, TenantId
 
 
 class _Tokens(Struct):
     tokens: list[int]
 
 
-MAX_ATTEMPTS = 3
-MAX_ERROR_BYTES = 65_536
-STATUSES_FOR_ANOTHER = (429, 500, 502, 503)
+MAX_ATTEMPTS: Final = 3
+MAX_ERROR_BYTES: Final = 65_536
+STATUSES_FOR_ANOTHER: Final = (429, 500, 502, 503)
+STATUSES_AT_FAULT: Final = (500, 502, 504)
+_JITTER: Final = 0.2
+_ANONYMOUS: Final = TenantId("anonymous")
 _TOKENS = msgspec.json.Decoder(_Tokens)
 
 
@@ -62,6 +72,8 @@ class WorkerCall(Struct, frozen=True):
     """A time of the event loop's clock."""
     prompt_param: PromptParam
     """The field that holds the endpoint's prompt, for errors."""
+    key: int | None = None
+    """Of the conversation, for `balance: prefix`."""
 
 
 class Dispatched(Struct, eq=False):
@@ -80,57 +92,96 @@ async def dispatch(
     services: Services, model: ServedModel, call: WorkerCall, record: RequestRecord, heartbeat: Heartbeat | None = None
 ) -> Dispatched:
     """Return a worker's answer with status 200. Raises the GatewayError that the client gets."""
+    if model.budget.owes:
+        model.budget.request()
     tried: list[Worker] = []
+    asked = 0
     error: GatewayError | None = None
-    while len(tried) < MAX_ATTEMPTS:
-        worker = model.pick(tried, services.rng)
-        if worker is None:
+    while asked < MAX_ATTEMPTS:
+        worker = model.pick(tried, services.rng, call.key)
+        if worker is not None:
+            worker.take()
+        elif not tried and model.room is not None and model.full:
+            worker = await _wait_for_place(services, model.room, call, record)
+        else:
             break
         tried.append(worker)
-        request = call.request_for(worker)
-        record.worker = worker.id
-        record.attempts += 1
-        record.sent_at = services.clock()
-        client = services.clients[worker]
-        worker.take()
-        try:
-            if request.tokenised is None:
-                reply = await client.post(
-                    request.path,
-                    request.body,
-                    request_id=call.request_id,
-                    deadline=call.deadline,
-                    heartbeat=heartbeat,
-                )
-            else:
-                reply = await _post_tokens(client, request.path, request.body, request.tokenised, call, heartbeat)
-        except UpstreamFailure as failure:
-            worker.release()
-            record.cause = f"{worker.id}: {failure}"
-            error = error_of_failure(failure)
-            record.refused = isinstance(failure, ConnectFailed)
-            if record.refused:
-                worker.mark_down(str(failure))
-            if not _another_may_try(failure):
-                break
-            continue
-        except BaseException:  # cancellation too: the worker's load must not keep a request that is gone
-            worker.release()
-            raise
-        dispatched = Dispatched(worker, reply)
-        status = reply.status
-        if status == 200:
-            record.refused = False
-            record.begun = True
-            return dispatched
-        record.refused = True
-        error = await _refusal(dispatched, record, call.prompt_param)
-        if status not in STATUSES_FOR_ANOTHER:
+        answer = await _ask(services, worker, call, record, heartbeat)
+        if isinstance(answer, UpstreamFailure):
+            error = error_of_failure(answer)
+            if isinstance(answer, ConnectFailed):
+                continue
+            again = _another_may_try(answer)
+        else:
+            status = answer.reply.status
+            if status == 200:
+                record.refused = False
+                record.begun = True
+                return answer
+            record.refused = True
+            error = await _refusal(answer, record, call.prompt_param)
+            again = status in STATUSES_FOR_ANOTHER
+        asked += 1
+        if not (again and model.may_retry(tried, services.clock())):
             break
     if error is None:
         message = "No worker for this model is available at the moment. Please retry."
         error = NoWorkerAvailable(message, retry_after_s=RETRY_AFTER_S)
     raise error
+
+
+async def _wait_for_place(services: Services, room: WaitingRoom, call: WorkerCall, record: RequestRecord) -> Worker:
+    """Return the worker that has a place for this request now, already taken. Raises NoWorkerAvailable."""
+    began = services.clock()
+    try:
+        return await room.wait(record.tenant or _ANONYMOUS, call.deadline)
+    except QueueFullError as full:
+        record.cause = str(full)
+        message = "All workers for this model are busy at the moment. Please retry."
+        raise NoWorkerAvailable(message, retry_after_s=full.retry_after_s) from full
+    finally:
+        record.queued_s = services.clock() - began
+
+
+async def _ask(
+    services: Services, worker: Worker, call: WorkerCall, record: RequestRecord, heartbeat: Heartbeat | None
+) -> Dispatched | UpstreamFailure:
+    """Ask a worker that was taken for this request; it is released unless an answer has come, whatever its status."""
+    try:
+        request = call.request_for(worker)
+        record.worker = worker.id
+        record.attempts += 1
+        record.sent_at = services.clock()
+        client = services.clients[worker]
+        if request.tokenised is None:
+            reply = await client.post(
+                request.path, request.body, request_id=call.request_id, deadline=call.deadline, heartbeat=heartbeat
+            )
+        else:
+            reply = await _post_tokens(client, request.path, request.body, request.tokenised, call, heartbeat)
+    except UpstreamFailure as failure:
+        worker.release()
+        record.cause = f"{worker.id}: {failure}"
+        record.refused = isinstance(failure, ConnectFailed)
+        if record.refused:
+            worker.mark_down(str(failure))
+        blame(services, worker)
+        return failure
+    except BaseException:  # cancellation too: the worker's load must not keep a request that is gone
+        worker.release()
+        raise
+    if reply.status in STATUSES_AT_FAULT:
+        blame(services, worker)
+    elif reply.status in (429, 503):
+        worker.rest(services.clock())
+    elif worker.breaker.troubled:
+        worker.succeeded()
+    return Dispatched(worker, reply)
+
+
+def blame(services: Services, worker: Worker) -> None:
+    """Note that a worker failed by a fault of its own."""
+    worker.failed(services.clock(), 1 - _JITTER / 2 + _JITTER * services.rng.random())
 
 
 async def _post_tokens(
@@ -165,7 +216,7 @@ async def _tokenise(client: WorkerClient, body: bytes, call: WorkerCall) -> list
 
 def _another_may_try(failure: UpstreamFailure) -> bool:
     """Whether nothing of an answer has come, and time is left."""
-    return isinstance(failure, ConnectFailed) or (isinstance(failure, ConnectionLost) and not failure.bytes_received)
+    return isinstance(failure, WorkerSilent) or (isinstance(failure, ConnectionLost) and not failure.bytes_received)
 
 
 async def _refusal(dispatched: Dispatched, record: RequestRecord, prompt_param: PromptParam) -> GatewayError:

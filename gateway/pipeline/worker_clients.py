@@ -28,6 +28,12 @@ class WorkerClients:
     def __getitem__(self, worker: Worker) -> WorkerClient:
         return self._clients[worker]
 
+    def give_up_waiting(self, worker: Worker) -> None:
+        """Let the requests that wait for a worker's first byte go elsewhere: it hangs."""
+        client = self._clients.get(worker)
+        if client is not None:
+            client.give_up_waiting()
+
     def close(self) -> None:
         """Close them all."""
         for client in self._clients.values():

@@ -17,7 +17,7 @@ from gateway.errors import (
     WorkerError,
     WorkerTimeout,
 )
-from gateway.upstream.failures import ConnectFailed, DeadlineExceeded, UpstreamFailure
+from gateway.upstream.failures import ConnectFailed, DeadlineExceeded, UpstreamFailure, WorkerSilent
 from gateway.wire.replies import WorkerErrorBody, WorkerErrorDetail
 
 RETRY_AFTER_S = 2.0
@@ -33,7 +33,7 @@ def error_of_failure(failure: UpstreamFailure) -> GatewayError:
     """Return the client's error for an exchange that broke before its first byte went out."""
     if isinstance(failure, DeadlineExceeded):
         return WorkerTimeout("The model did not answer in time. Try a smaller request, or stream it.")
-    if isinstance(failure, ConnectFailed):
+    if isinstance(failure, ConnectFailed | WorkerSilent):
         return NoWorkerAvailable(
             "No worker for this model can be reached at the moment. Please retry.", retry_after_s=RETRY_AFTER_S
         )

@@ -5,12 +5,15 @@ swapped in by one assignment: whoever is choosing sees the old set or the new on
 """
 
 import random
+import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from gateway.config.model import Balance, ModelSettings
+from gateway.config.model import Balance, ModelSettings, QueueSettings
+from gateway.routing.retry_budget import RetryBudget
+from gateway.routing.waiting_room import WaitingRoom
 from gateway.routing.worker import Worker
 from gateway.routing.worker_set import WorkerSet
 from gateway.values import DialectName, ModelName, Variant, WorkerId
@@ -28,15 +31,30 @@ class ServedModel:
     aliases: tuple[str, ...]
     balance: Balance
     workers: tuple[Worker, ...]
-    """Changed by `Fleet.add` and `Fleet.remove` only."""
+    """Changed by `Fleet.add` and `Fleet.remove` only; an adapter has its base's."""
     created: int
     """Unix seconds, for `/v1/models`."""
     context_length: int
     """Tokens, as configured; an engine may allow fewer."""
-    _set: WorkerSet = field(init=False, repr=False)
+    queue: QueueSettings | None = None
+    canary_s: float | None = None
+    base: "ServedModel | None" = None
+    """Of a LoRA adapter: the model whose workers have it."""
+    adapters: list["ServedModel"] = field(default_factory=list["ServedModel"], repr=False)
+    room: WaitingRoom | None = field(init=False, repr=False)
+    budget: RetryBudget = field(init=False, repr=False)
+    choice: WorkerSet = field(init=False, repr=False)
+    """Of the workers there are now; shared with the adapters."""
 
     def __post_init__(self) -> None:
-        self._set = WorkerSet(self.workers, self.balance)
+        if self.base is not None:
+            self.room, self.budget = self.base.room, self.base.budget
+            self.workers, self.choice = self.base.workers, self.base.choice
+            self.base.adapters.append(self)
+            return
+        self.room = WaitingRoom(self.queue, time.monotonic) if self.queue is not None else None
+        self.budget = RetryBudget()
+        self.use(self.workers)
 
     @property
     def context_tokens(self) -> int:
@@ -44,14 +62,48 @@ class ServedModel:
         known = [w.facts.max_context_tokens for w in self.workers if w.facts and w.facts.max_context_tokens]
         return min([self.context_length, *known])
 
+    @property
+    def queue_length(self) -> int | None:
+        """Requests that wait for a place; None without `queue`."""
+        return None if self.room is None else len(self.room)
+
+    @property
+    def full(self) -> bool:
+        """Whether its workers are usable, but have all they may have: then a place can be waited for in `room`."""
+        return self.choice.full
+
+    def may_retry(self, tried: Collection[Worker], now: float) -> bool:
+        """Take one retry out of the model's budget; False when there is none, or no worker that wasn't tried.
+
+        `now`: monotonic seconds.
+        """
+        if all(worker in tried for worker in self.workers):
+            return False
+        return self.budget.take(now, sum(worker.in_flight for worker in self.workers))
+
     def use(self, workers: tuple[Worker, ...]) -> None:
         """Choose among these workers from now on."""
-        self._set = WorkerSet(workers, self.balance)
-        self.workers = workers
+        limit = self.queue.max_in_flight if self.queue is not None else None
+        chosen_from = WorkerSet(workers, self.balance, limit, self.room)
+        for model in (self, *self.adapters):
+            model.choice = chosen_from
+            model.workers = workers
+        chosen_from.welcome()
 
-    def pick(self, tried: Collection[Worker], rng: random.Random) -> Worker | None:
-        """Choose a worker that isn't in `tried`; None when none is left."""
-        return self._set.pick(tried, rng)
+    def pick(self, tried: Collection[Worker], rng: random.Random, key: int | None = None) -> Worker | None:
+        """Choose a worker that isn't in `tried`; None when none is left, or none has a place.
+
+        `key`: of the conversation, for `balance: prefix`.
+        """
+        if self.base is not None:
+            without = [worker for worker in self.workers if not self.has_adapter(worker)]
+            if without:
+                return self.choice.pick((*tried, *without), rng)
+        return self.choice.pick(tried, rng, key)
+
+    def has_adapter(self, worker: Worker) -> bool:
+        """Whether the worker can serve this model: it has the adapter, if this is one."""
+        return self.base is None or (worker.facts is not None and self.served_name in worker.facts.adapters)
 
 
 class FleetListener(Protocol):
@@ -81,8 +133,13 @@ class Fleet:
         return self._by_name.get(name)
 
     def workers(self) -> Iterable[tuple[ServedModel, Worker]]:
-        """Yield every worker with its model."""
-        return ((model, worker) for model in self.models for worker in model.workers)
+        """Yield every worker with its model; those of an adapter are its base's."""
+        return ((model, worker) for model in self.bases for worker in model.workers)
+
+    @property
+    def bases(self) -> Iterable[ServedModel]:
+        """The models that have workers of their own: all but adapters."""
+        return (model for model in self.models if model.base is None)
 
     def find_workers(self, worker_id: str) -> list[tuple[ServedModel, Worker]]:
         """Return the workers of this id: one engine may serve several models."""
@@ -120,13 +177,15 @@ class Fleet:
     def problems(self) -> dict[str, str]:
         """Return, per model without a usable worker, why; empty when every model can be served."""
         return {
-            model.name: "; ".join(f"{w.id}: {_trouble(w)}" for w in model.workers) or "it has no workers"
+            model.name: "; ".join(f"{w.id}: {_trouble(model, w)}" for w in model.workers) or "it has no workers"
             for model in self.models
-            if not any(w.state == "up" and not w.draining for w in model.workers)
+            if not any(w.state == "up" and not w.draining and model.has_adapter(w) for w in model.workers)
         }
 
 
-def _trouble(worker: Worker) -> str:
+def _trouble(model: ServedModel, worker: Worker) -> str:
+    if worker.state == "up" and not worker.draining:
+        return f"it has not loaded {model.served_name}"
     return "draining" if worker.draining else worker.problem or worker.state
 
 
@@ -136,9 +195,10 @@ def worker_id(url: str) -> WorkerId:
 
 
 def build_fleet(models: Iterable[ModelSettings], *, created: int) -> Fleet:
-    """Build the fleet of a configuration; nothing is contacted yet."""
-    return Fleet(
-        ServedModel(
+    """Build the fleet of a configuration; nothing is contacted yet. Adapters come behind their bases."""
+    built: dict[str, ServedModel] = {}
+    for model in models:
+        built[model.name] = ServedModel(
             name=model.name,
             variant=model.variant,
             served_name=model.served_name,
@@ -148,6 +208,8 @@ def build_fleet(models: Iterable[ModelSettings], *, created: int) -> Fleet:
             workers=tuple(Worker(worker_id(w.url), w.url, w.api_key, float(w.weight)) for w in model.workers),
             created=created,
             context_length=model.context_length,
+            queue=model.queue,
+            canary_s=model.canary_s,
+            base=built[model.adapter_of] if model.adapter_of is not None else None,
         )
-        for model in models
-    )
+    return Fleet(built.values())

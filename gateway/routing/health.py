@@ -1,63 +1,55 @@
-"""Finding out whether workers answer, and what they are, with probes of their own.
+"""Watching the workers of a fleet, each by a task of its own, from the moment it joins until it leaves.
 
-Each worker has one task, from the moment it joins the fleet until it leaves. A worker is up when `/health` answers and
-`/v1/models` lists the model, with its context length: both are asked each time, since it may have been restarted with
-other flags between two probes. The ids of the family's end-of-turn markers are asked when it comes up. Probes never
-touch the path of requests: routing reads the state they leave behind.
+A worker is up when `/health` answers and `/v1/models` lists the model, with its context length: both are asked each
+time, since it may have been restarted with other flags between two probes. The ids of the family's end-of-turn markers
+are asked when it comes up. Probes never touch the path of requests: routing reads the state they leave behind.
+
+A worker that says nothing twice in a row hangs: what waits there for a first byte is told to go elsewhere. With
+`models[].canary_s` an engine that answers probes but makes no token is found as well.
 """
 
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
-from typing import Self
-
-import httpx2
-import msgspec
+import time
+from collections.abc import Callable
+from typing import Final, Self
 
 from gateway.background import end_task
 from gateway.routing.fleet import Fleet, ServedModel
+from gateway.routing.probe import CANARY_TIMEOUT_S, EngineProbe
 from gateway.routing.worker import Worker
-from gateway.values import Family, WorkerFacts
 
-PROBE_TIMEOUT_S = 5.0
-UP_INTERVAL_S = 5.0
-DOWN_INTERVAL_S = 1.0
-USER_AGENT = "gemma-gateway-probe"
+UP_INTERVAL_S: Final = 2.0
+DOWN_INTERVAL_S: Final = 1.0
+STALE_AFTER: Final = 3
+"""Metrics that could not be read so many times in a row are too old."""
 
 logger = logging.getLogger("gateway.health")
 
-Markers = Callable[[Family], Sequence[str]]
-"""Markers of a family."""
-
-
-class _Model(msgspec.Struct):
-    id: str
-    max_model_len: int | None = None
-    parent: str | None = None
-    """The base model of a LoRA adapter, which has no length of its own (vLLM 0.32)."""
-
-
-class _Models(msgspec.Struct):
-    data: list[_Model]
-
-
-class _Tokens(msgspec.Struct):
-    tokens: list[int]
+OnSilent = Callable[[Worker], None]
+"""Is told of a worker that hangs."""
 
 
 class HealthMonitor:
     """Keeps the state of every worker of a fleet; a context manager that owns its tasks."""
 
-    def __init__(self, fleet: Fleet, stop_markers: Markers, call_markers: Markers, *, rng: random.Random) -> None:
-        """`stop_markers`: those that end a turn, in the order in which their ids are sent."""
+    def __init__(
+        self,
+        fleet: Fleet,
+        probe: EngineProbe,
+        *,
+        rng: random.Random,
+        on_silent: OnSilent,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._fleet = fleet
-        self._stop_markers = stop_markers
-        self._call_markers = call_markers
+        self._probe = probe
         self._rng = rng
+        self._on_silent = on_silent
+        self._clock = clock
         self._tasks: dict[Worker, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
-        self._http = httpx2.AsyncClient(timeout=PROBE_TIMEOUT_S, trust_env=False, headers={"user-agent": USER_AGENT})
 
     async def __aenter__(self) -> Self:
         self._fleet.subscribe(self)
@@ -69,11 +61,12 @@ class HealthMonitor:
             self._end(worker)
         for task in tuple(self._ending):
             await end_task(task)
-        await self._http.aclose()
+        await self._probe.close()
 
     def joined(self, model: ServedModel, worker: Worker) -> None:
         """Watch a worker."""
-        self._tasks[worker] = asyncio.create_task(self._watch(model, worker), name=f"health {worker.id}")
+        watch = _Watch(model, worker, self._probe, self._on_silent, self._clock, self._rng)
+        self._tasks[worker] = asyncio.create_task(watch.run(), name=f"health {worker.id}")
 
     def left(self, model: ServedModel, worker: Worker) -> None:
         """Watch a worker no more."""
@@ -86,99 +79,78 @@ class HealthMonitor:
         task.add_done_callback(self._ending.discard)
         task.cancel()
 
-    async def _watch(self, model: ServedModel, worker: Worker) -> None:
+
+class _Watch:
+    """One worker, probed again and again."""
+
+    def __init__(
+        self,
+        model: ServedModel,
+        worker: Worker,
+        probe: EngineProbe,
+        on_silent: OnSilent,
+        clock: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        self._model = model
+        self._worker = worker
+        self._probe = probe
+        self._on_silent = on_silent
+        self._clock = clock
+        self._rng = rng
+        self._silences = 0
+        self._unread = 0
+        self._canary_at = clock()
+        self._hangs = False
+
+    async def run(self) -> None:
+        """Probe until cancelled."""
+        worker = self._worker
         while True:
-            before = worker.state
-            await self.probe(model, worker)
-            if worker.state != before:
-                level = logging.INFO if worker.state == "up" else logging.WARNING
-                logger.log(
-                    level,
-                    "worker %s of %s is %s%s",
-                    worker.id,
-                    model.name,
-                    worker.state,
-                    f": {worker.problem}" if worker.problem else "",
-                )
+            before = (worker.state, worker.breaker.state)
+            await self._look()
+            worker.tick(self._clock())
+            if (worker.state, worker.breaker.state) != before:
+                self._log()
+            if self._silences == 1:
+                continue  # look again at once: requests may be waiting there
             interval_s = UP_INTERVAL_S if worker.state == "up" else DOWN_INTERVAL_S
+            if worker.resting or worker.breaker.state != "closed":
+                interval_s = DOWN_INTERVAL_S
             await asyncio.sleep(interval_s * (0.9 + 0.2 * self._rng.random()))
 
-    async def probe(self, model: ServedModel, worker: Worker) -> None:
-        """Ask the worker how it is and note the answer on it; never raises."""
-        try:
-            reply = await self._http.get(f"{worker.url}/health")
-            if reply.status_code != 200:
-                worker.mark_down(f"/health answered {reply.status_code}")
-            else:
-                await self._join(model, worker)
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            worker.mark_down(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            worker.mark_misconfigured("it doesn't answer like vLLM")
-
-    async def _join(self, model: ServedModel, worker: Worker) -> None:
-        headers = {"authorization": f"Bearer {worker.api_key.reveal()}"} if worker.api_key else {}
-        reply = await self._http.get(f"{worker.url}/v1/models", headers=headers)
-        if reply.status_code in (401, 403):
-            worker.mark_misconfigured("it refuses the worker's api_key")
+    async def _look(self) -> None:
+        worker, model = self._worker, self._model
+        if self._hangs:
+            self._hangs = not await self._probe.makes_a_token(model, worker)
+            if self._hangs:
+                return
+        if not await self._probe.probe(model, worker):
+            self._silences += 1
+            if self._silences > 1:
+                self._on_silent(worker)
             return
-        if reply.status_code != 200:
-            worker.mark_misconfigured(f"/v1/models answered {reply.status_code}")
+        self._silences = 0
+        if worker.state != "up":
             return
-        served = msgspec.json.decode(reply.content, type=_Models).data
-        found = next((entry for entry in served if entry.id == model.served_name), None)
-        if found is None:
-            names = ", ".join(entry.id for entry in served[:5]) or "nothing"
-            worker.mark_misconfigured(f"it serves {names}, not {model.served_name}")
-            return
-        known = worker.facts if worker.state == "up" else None
-        marker_ids = known.marker_ids if known else await self._marker_ids(model, worker, headers)
-        stop_ids = tuple(marker_ids[each] for each in self._stop_markers(model.variant.family) if each in marker_ids)
-        parses = known.parses_calls if known else None
-        if parses is None and model.variant.task == "chat" and model.dialect not in (None, "engine"):
-            parses = await self._parses_calls(model, worker, headers)
-        lengths = {entry.id: entry.max_model_len for entry in served}
-        context_tokens = found.max_model_len or lengths.get(found.parent or "")
-        worker.mark_up(WorkerFacts(context_tokens, stop_ids, marker_ids, parses))
+        if len(model.workers) > 1:
+            await self._read_load()
+        if model.canary_s is not None and self._clock() >= self._canary_at:
+            self._hangs = not await self._probe.makes_a_token(model, worker)
+            self._canary_at = self._clock() + model.canary_s
+            if self._hangs:
+                worker.mark_down(f"it hangs: it made no token for {CANARY_TIMEOUT_S:g} s")
+                self._on_silent(worker)
 
-    async def _parses_calls(self, model: ServedModel, worker: Worker, headers: dict[str, str]) -> bool | None:
-        """Ask for one token with `tool_choice: "auto"`, which vLLM refuses unless it has a tool parser.
+    async def _read_load(self) -> None:
+        load = await self._probe.engine_load(self._worker)
+        self._unread = 0 if load is not None else self._unread + 1
+        if load is not None or self._unread == STALE_AFTER:
+            self._worker.see_engine(load)
 
-        None when the answer doesn't tell: it is asked again with the next probe.
-        """
-        body = {
-            "model": model.served_name,
-            "messages": [{"role": "user", "content": "."}],
-            "tools": [{"type": "function", "function": {"name": "probe", "parameters": {"type": "object"}}}],
-            "tool_choice": "auto",
-            "max_tokens": 1,
-        }
-        try:
-            reply = await self._http.post(f"{worker.url}/v1/chat/completions", json=body, headers=headers)
-        except httpx2.TimeoutException:  # busy, not down
-            return None
-        if reply.status_code not in (200, 400):
-            return None
-        if reply.status_code == 200:
-            logger.warning(
-                "worker %s of %s was started with --enable-auto-tool-choice: its parser loses Gemma's calls. Requests "
-                "with tools go around it, at the cost of one more round trip, and media with tools can't; start it "
-                "without --enable-auto-tool-choice and --tool-call-parser",
-                worker.id,
-                model.name,
-            )
-        return reply.status_code == 200
-
-    async def _marker_ids(self, model: ServedModel, worker: Worker, headers: dict[str, str]) -> Mapping[str, int]:
-        """Resolve the family's markers with the worker's tokenizer; a marker that isn't one token is left out."""
-        family = model.variant.family
-        ids: dict[str, int] = {}
-        for marker in dict.fromkeys((*self._stop_markers(family), *self._call_markers(family))):
-            body = {"model": model.served_name, "prompt": marker, "add_special_tokens": False}
-            reply = await self._http.post(f"{worker.url}/tokenize", json=body, headers=headers)
-            if reply.status_code != 200:
-                return {}
-            tokens = msgspec.json.decode(reply.content, type=_Tokens).tokens
-            if len(tokens) == 1:
-                ids[marker] = tokens[0]
-        return ids
+    def _log(self) -> None:
+        worker = self._worker
+        level = logging.INFO if worker.state == "up" and worker.breaker.state == "closed" else logging.WARNING
+        breaker = "" if worker.breaker.state == "closed" else f", its breaker {worker.breaker.state}"
+        problem = f": {worker.problem}" if worker.problem else ""
+        logger.log(level, "worker %s of %s is %s%s%s", worker.id, self._model.name, worker.state, breaker, problem)

@@ -2,92 +2,209 @@
 
 The set itself never changes: a worker that joins or leaves makes another set, swapped in with one assignment. What
 changes inside it is the load of each worker, kept as a list of plain numbers that C code can search.
+
+The load of a worker is what is in flight there from here, plus what its engine and other gateways tell, divided by its
+weight. When one engine tells nothing any more, that of all others is ignored too: a number is compared with its like.
 """
 
+import math
 import random
 from bisect import bisect_right
 from collections.abc import Collection
 from itertools import accumulate
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.config.model import Balance
+from gateway.routing.hash_ring import HashRing
 from gateway.routing.worker import Worker
 
 _GOLDEN: Final = 0.6180339887498949
 _NEVER: Final = float("inf")
+BOUND: Final = 1.25
+"""With `prefix`: how far above the mean a worker's requests may be."""
+ALWAYS_ROOM: Final = 4
+"""Below so many requests for its weight a worker is never too loaded for its conversations."""
+
+
+class Room(Protocol):
+    """Where requests wait for a place."""
+
+    def __len__(self) -> int: ...
+
+    def freed(self) -> None:
+        """Note that a request has ended."""
+        ...
+
+    def offer(self, worker: Worker) -> bool:
+        """Give a free place to the next one who waits; False when nobody does."""
+        ...
 
 
 class WorkerSet:
     """Chooses among the workers of one model."""
 
-    __slots__ = ("_alone", "_balance", "_cumulative", "_in_turn", "_scores", "_turn", "workers")
+    __slots__ = (
+        "_alone",
+        "_balance",
+        "_cumulative",
+        "_elsewhere",
+        "_in_flight",
+        "_in_turn",
+        "_limit",
+        "_ring",
+        "_room",
+        "_scores",
+        "_turn",
+        "_weight",
+        "workers",
+    )
 
-    def __init__(self, workers: tuple[Worker, ...], balance: Balance) -> None:
+    def __init__(
+        self, workers: tuple[Worker, ...], balance: Balance, limit: int | None = None, room: Room | None = None
+    ) -> None:
+        """`limit`: requests that a worker of weight 1 may have; who finds no place waits in `room`."""
         self.workers = workers
         self._balance: Balance = balance
-        self._alone = workers[0] if len(workers) == 1 else None
+        self._limit = limit
+        self._room = room
+        self._alone = workers[0] if len(workers) == 1 and limit is None else None
+        self._ring = HashRing([(w.id, w.weight) for w in workers]) if balance == "prefix" and not self._alone else None
         self._turn = 0
+        self._weight = 1.0
         self._scores = [_NEVER] * len(workers)
+        self._in_flight = [0] * len(workers)
+        self._elsewhere = [0.0] * len(workers)
         self._in_turn: list[Worker] = []
         self._cumulative: list[float] = []
         for slot, worker in enumerate(workers):
             worker.attach(self if self._alone is None else None, slot)
-        self.changed()
+        self._arrange()
 
     def loaded(self, slot: int) -> None:
         """Note a worker's new load."""
         worker = self.workers[slot]
+        self._in_flight[slot] = worker.in_flight
         if worker.usable:
-            self._scores[slot] = (worker.in_flight + 1) / worker.weight
+            self._scores[slot] = (worker.in_flight + 1 + self._elsewhere[slot]) / worker.weight
+            if self._limit is not None and not self._has_place(worker, self._limit):
+                self._scores[slot] = _NEVER
+
+    def freed(self, slot: int) -> None:
+        """Note that a request has ended at a worker."""
+        self.loaded(slot)
+        if self._room is not None:
+            self._room.freed()
+            if len(self._room):
+                self._let_in(self._room, self.workers[slot])
 
     def changed(self) -> None:
-        """Note which workers are usable now."""
-        self._in_turn = [worker for worker in self.workers if worker.usable]
-        self._cumulative = list(accumulate(worker.weight for worker in self._in_turn))
-        self._scores = [(w.in_flight + 1) / w.weight if w.usable else _NEVER for w in self.workers]
+        """Note which workers are usable now, and what is known of their load."""
+        self._arrange()
+        self.welcome()
 
-    def pick(self, tried: Collection[Worker], rng: random.Random) -> Worker | None:
-        """Choose a worker that isn't in `tried`; None when none is left.
+    def may_leave_out(self) -> bool:
+        """Whether one more worker may be left out for what it answers: at most half of them."""
+        left_out = sum(worker.resting or worker.breaker.state != "closed" for worker in self.workers)
+        return 2 * (left_out + 1) <= len(self.workers)
 
-        When no worker is known to be usable, one that is down is tried all the same: the probe may be wrong, and the
-        last worker is never given up.
+    def welcome(self) -> None:
+        """Let those in who wait, as far as there are places."""
+        if self._room is not None and len(self._room):
+            for worker in self._in_turn:
+                self._let_in(self._room, worker)
+
+    @property
+    def full(self) -> bool:
+        """Whether there are usable workers, and each has all it may have."""
+        return self._limit is not None and bool(self._in_turn) and min(self._scores) == _NEVER
+
+    def pick(self, tried: Collection[Worker], rng: random.Random, key: int | None = None) -> Worker | None:
+        """Choose a worker that isn't in `tried`; None when none is left, or none has a place.
+
+        `key`: of the conversation, for `prefix`. When no worker is known to be usable, one that is not is tried all the
+        same: what is known may be wrong, and the last worker is never given up. A retry needs no place.
         """
-        if self._alone is not None and not tried:
-            return self._alone if self._alone.usable else self._least_bad(tried, rng)
         if tried:
             return self._another(tried, rng)
+        if self._alone is not None:
+            return self._alone if self._alone.usable else self._least_bad(tried, rng)
         if not self._in_turn:
             return self._least_bad(tried, rng)
+        if key is not None and self._ring is not None:
+            return self._by_key(self._ring, key) or self._least_loaded(rng)
         if self._balance == "round-robin":
             return self._next()
         return self._least_loaded(rng)
 
-    def _least_loaded(self, rng: random.Random) -> Worker:
-        """Return the one with the fewest requests in flight for its weight; ties at random, so replicas don't herd."""
+    def _arrange(self) -> None:
+        self._in_turn = [worker for worker in self.workers if worker.usable]
+        self._cumulative = list(accumulate(worker.weight for worker in self._in_turn))
+        self._weight = self._cumulative[-1] if self._cumulative else 1.0
+        known = all(worker.engine is not None for worker in self._in_turn)
+        self._elsewhere = [worker.elsewhere if known else float(worker.shared) for worker in self.workers]
+        self._scores = [_NEVER] * len(self.workers)
+        for slot in range(len(self.workers)):
+            self.loaded(slot)
+
+    def _let_in(self, room: Room, worker: Worker) -> None:
+        while worker.usable and (self._limit is None or self._has_place(worker, self._limit)):
+            if not room.offer(worker):
+                return
+
+    def _has_place(self, worker: Worker, limit: int) -> bool:
+        return worker.in_flight + worker.shared < limit * worker.weight
+
+    def _least_loaded(self, rng: random.Random) -> Worker | None:
+        """Return the one with the least load for its weight; ties at random, so that gateways don't herd."""
         scores = self._scores
         lowest = min(scores)
+        if lowest == _NEVER:
+            return None
         if scores.count(lowest) > 1:
             start = int(rng.random() * len(scores))
             if lowest in scores[start:]:
                 return self.workers[scores.index(lowest, start)]
         return self.workers[scores.index(lowest)]
 
-    def _next(self) -> Worker:
+    def _next(self) -> Worker | None:
         """Return the worker whose turn it is: over one cycle, each is chosen in proportion to its weight.
 
-        The turns of one worker are spread over the cycle by the golden ratio, without state per worker.
+        The turns of one worker are spread over the cycle by the golden ratio, without state per worker. One without a
+        place loses its turn to the next.
         """
         self._turn += 1
-        position = (self._turn * _GOLDEN) % 1.0 * self._cumulative[-1]
-        return self._in_turn[min(bisect_right(self._cumulative, position), len(self._in_turn) - 1)]
+        position = (self._turn * _GOLDEN) % 1.0 * self._weight
+        start = min(bisect_right(self._cumulative, position), len(self._in_turn) - 1)
+        if self._limit is None:
+            return self._in_turn[start]
+        turns = (*self._in_turn[start:], *self._in_turn[:start])
+        return next((worker for worker in turns if self._has_place(worker, self._limit)), None)
+
+    def _by_key(self, ring: HashRing, key: int) -> Worker | None:
+        """Return the first worker of the ring, from the key on, that has no more than its bound allows."""
+        scores, workers = self._scores, self.workers
+        share = BOUND * (sum(self._in_flight) + 1) / self._weight
+        passed: set[int] = set()
+        for slot in ring.walk(key):
+            if slot in passed:
+                continue
+            worker = workers[slot]
+            if scores[slot] != _NEVER and worker.in_flight < max(ALWAYS_ROOM, math.ceil(share * worker.weight)):
+                return worker
+            passed.add(slot)
+            if len(passed) == len(workers):
+                break
+        return None
 
     def _another(self, tried: Collection[Worker], rng: random.Random) -> Worker | None:
-        left = [worker for worker in self._in_turn if worker not in tried]
+        left = [worker for worker in self.workers if worker.usable and worker not in tried]
         return _lightest(left, rng) if left else self._least_bad(tried, rng)
 
     def _least_bad(self, tried: Collection[Worker], rng: random.Random) -> Worker | None:
-        left = [w for w in self.workers if w.state == "down" and not w.draining and w not in tried]
-        return _lightest(left, rng) if left else None
+        """Return one whose breaker is open, or else one that is down."""
+        left = [w for w in self.workers if (w.credible or w.state == "down") and not w.draining and w not in tried]
+        answering = [worker for worker in left if worker.state != "down"]
+        return _lightest(answering or left, rng) if left else None
 
 
 def _lightest(workers: list[Worker], rng: random.Random) -> Worker:

@@ -13,7 +13,13 @@ from collections.abc import Callable
 
 import httptools
 
-from gateway.upstream.failures import ConnectionLost, DeadlineExceeded, ProtocolViolation, UpstreamFailure
+from gateway.upstream.failures import (
+    ConnectionLost,
+    DeadlineExceeded,
+    ProtocolViolation,
+    UpstreamFailure,
+    WorkerSilent,
+)
 
 HIGH_WATER_BYTES = 262_144
 """Unread body bytes at which reading from the worker pauses."""
@@ -153,6 +159,11 @@ class WorkerConnection(asyncio.Protocol):
             self._timer = None
         if self._transport is not None:
             self._transport.abort()
+
+    def give_up_waiting(self) -> None:
+        """Fail an exchange of whose answer nothing has come, because the worker hangs."""
+        if self._busy and not self._received:
+            self._fail(WorkerSilent("the worker hangs"))
 
     def _take(self) -> bytes:
         chunks = self._chunks

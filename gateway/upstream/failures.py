@@ -3,6 +3,7 @@
     UpstreamFailure
     ├── ConnectFailed      no connection: refused, unreachable, TLS, or the connect deadline
     ├── ConnectionLost     the worker closed or reset it; `bytes_received` tells whether it had begun to answer
+    ├── WorkerSilent       the worker hangs, as its health checks say, and has not begun to answer
     ├── ProtocolViolation  what came is not HTTP/1.1, or is over a cap
     └── DeadlineExceeded   the request's deadline passed
 
@@ -24,6 +25,10 @@ class ConnectionLost(UpstreamFailure):
     def __init__(self, message: str, *, bytes_received: bool) -> None:
         super().__init__(message)
         self.bytes_received = bytes_received
+
+
+class WorkerSilent(UpstreamFailure):
+    """The worker hangs, and nothing of the answer has come."""
 
 
 class ProtocolViolation(UpstreamFailure):

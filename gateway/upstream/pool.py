@@ -10,6 +10,7 @@ import ssl
 from collections import deque
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
+from weakref import WeakSet
 
 from gateway.upstream.connection import WorkerConnection
 from gateway.upstream.failures import ConnectFailed
@@ -50,6 +51,7 @@ class ConnectionPool:
         self._loop = loop
         self._tls = ssl.create_default_context() if origin.tls else None
         self._idle: deque[WorkerConnection] = deque()
+        self._open: WeakSet[WorkerConnection] = WeakSet()
         self._closed = False
 
     def take_idle(self) -> WorkerConnection | None:
@@ -76,6 +78,7 @@ class ConnectionPool:
         except (OSError, TimeoutError) as error:
             message = f"no connection to {origin.authority}: {error or 'timed out'}"
             raise ConnectFailed(message) from error
+        self._open.add(connection)
         return connection
 
     def give_back(self, connection: WorkerConnection) -> None:
@@ -88,6 +91,11 @@ class ConnectionPool:
         oldest = connection.idle_since - IDLE_TIMEOUT_S
         while self._idle[0].idle_since < oldest or not self._idle[0].reusable:
             self._idle.popleft().abort()
+
+    def give_up_waiting(self) -> None:
+        """Fail the exchanges of whose answers nothing has come, because the worker hangs."""
+        for connection in tuple(self._open):
+            connection.give_up_waiting()
 
     def close(self) -> None:
         """Close all idle connections; those that are lent are closed when they come back."""

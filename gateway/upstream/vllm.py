@@ -136,6 +136,10 @@ class WorkerClient:
             else:
                 return WorkerReply(connection.status, connection, self._pool)
 
+    def give_up_waiting(self) -> None:
+        """Fail the requests of whose answers nothing has come with WorkerSilent, because the worker hangs."""
+        self._pool.give_up_waiting()
+
     def close(self) -> None:
         """Close idle connections; exchanges under way keep theirs."""
         self._pool.close()

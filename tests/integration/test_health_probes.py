@@ -1,7 +1,6 @@
 """Probes against workers that answer with nonsense, or not at all."""
 
 import asyncio
-import random
 import socket
 import threading
 
@@ -10,8 +9,8 @@ import pytest
 from gateway.dialects.marked_syntax import call_markers
 from gateway.dialects.stops import stop_markers
 from gateway.routing.catalog import VARIANTS
-from gateway.routing.fleet import Fleet, ServedModel
-from gateway.routing.health import HealthMonitor
+from gateway.routing.fleet import ServedModel
+from gateway.routing.probe import EngineProbe
 from gateway.routing.worker import Worker, WorkerState
 from gateway.values import ModelName, WorkerId
 from tests.support.raw_http import MODEL
@@ -37,11 +36,11 @@ def probe(url: str, served_name: str = MODEL) -> Worker:
     )
 
     async def once() -> None:
-        monitor = HealthMonitor(Fleet([model]), stop_markers, call_markers, rng=random.Random(0))
+        prober = EngineProbe(stop_markers, call_markers)
         try:
-            await monitor.probe(model, worker)
+            await prober.probe(model, worker)
         finally:
-            await monitor._http.aclose()
+            await prober.close()
 
     asyncio.run(once())
     return worker

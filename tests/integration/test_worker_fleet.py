@@ -44,6 +44,9 @@ def pair(lasting_pair: Pair) -> Iterator[Pair]:
     """The pair with both workers up and nothing scripted; afterwards nothing is in flight."""
     gateway, first, second = lasting_pair
     wait_until_up(gateway, 2)
+    wait_for(lambda: len(used(ask_many(gateway, 4))) == 2, "no breaker is open", 10.0)
+    for worker in (first, second):
+        worker.reset()
     yield lasting_pair
     for worker in (first, second):
         worker.reset()

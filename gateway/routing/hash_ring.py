@@ -1,0 +1,51 @@
+"""Consistent hashing: which worker a conversation belongs to, the same on every gateway, without shared state. Pure.
+
+Each worker has points on a ring, as many as its weight asks for; a key belongs to the first point behind it. A worker
+that joins or leaves moves only the keys of its own points.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b, shake_128
+from itertools import chain, islice
+from typing import Final
+
+POINTS: Final = 64
+"""Of a worker of weight 1."""
+MAX_POINTS: Final = 1_024
+_SLOT_BITS: Final = 16
+_KEY_BYTES: Final = 6
+
+
+def ring_key(*parts: bytes) -> int:
+    """Return the key of what is given; different parts never make the same text."""
+    digest = blake2b(digest_size=_KEY_BYTES)
+    for part in parts:
+        digest.update(b"%d:" % len(part))
+        digest.update(part)
+    return int.from_bytes(digest.digest(), "big")
+
+
+class HashRing:
+    """The ring of a set of workers, each known by its slot."""
+
+    __slots__ = ("_points", "_slots")
+
+    def __init__(self, members: Sequence[tuple[str, float]]) -> None:
+        """`members`: id and weight of each worker, in the order of their slots."""
+        points: list[int] = []
+        for slot, (name, weight) in enumerate(members):
+            count = max(1, min(MAX_POINTS, round(POINTS * weight)))
+            stream = shake_128(name.encode()).digest(count * _KEY_BYTES)
+            points.extend(
+                int.from_bytes(stream[at : at + _KEY_BYTES], "big") << _SLOT_BITS | slot
+                for at in range(0, len(stream), _KEY_BYTES)
+            )
+        points.sort()
+        self._points = points
+        self._slots = [point & ((1 << _SLOT_BITS) - 1) for point in points]
+
+    def walk(self, key: int) -> Iterator[int]:
+        """Yield the slots from the key's own on, in the ring's order, each as often as it has points."""
+        start = bisect_left(self._points, key << _SLOT_BITS)
+        return chain(islice(self._slots, start, None), islice(self._slots, start))
