@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.errors import ContentFiltered, InternalError, InvalidRequest
 from gateway.filters.conversation import TextKind, limit_conversation, screen_messages
+from gateway.filters.declared_texts import screen_function, screen_tools
 from gateway.filters.findings import Finding
 from gateway.filters.judging import Classifier, ClassifierCheck, ClassifierFailedError, Passage, decide
 from gateway.filters.policy import FilterPolicy
@@ -35,13 +36,15 @@ class InputScreening:
         self._texts: list[str] = []
 
     def screen(self, text: str, kind: TextKind) -> str:
-        """Return a text as its rules leave it; once something blocks, texts aren't read any more."""
+        """Return a text as its rules leave it. Once something blocks, texts aren't read any more, and stay as they are:
+        the refusal is not to look like a fault of what is left of them.
+        """
         if self._findings.blocked_by is not None:
             return text
         rules = self.policy.input if kind == "untrusted" else self._trusted
         screened = screen_text(rules, self._findings, text, json=kind == "arguments")
         self._texts.append(screened)
-        return screened
+        return text if self._findings.blocked_by is not None else screened
 
     async def prompt(self, prompt: Prompt, param: str, *, keep_end: bool) -> Prompt:
         """Return the prompts of a completion or the inputs of embeddings. Raises InvalidRequest."""
@@ -115,8 +118,16 @@ async def screen_chat(screening: InputScreening, request: ChatRequest, body_byte
     messages = request.messages
     if screening.policy.limits is not None:
         messages = limit_conversation(messages, screening.policy.limits)
-    screened = await off_loop(body_bytes, lambda: screen_messages(messages, screening.screen))
-    return msgspec.structs.replace(request, messages=screened)
+
+    def screen() -> ChatRequest:
+        return msgspec.structs.replace(
+            request,
+            messages=screen_messages(messages, screening.screen),
+            tools=None if request.tools is None else screen_tools(request.tools, screening.screen),
+            functions=request.functions and [screen_function(each, screening.screen) for each in request.functions],
+        )
+
+    return await off_loop(body_bytes, screen)
 
 
 async def off_loop(size: int, screen: Callable[[], T]) -> T:

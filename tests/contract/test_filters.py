@@ -60,6 +60,44 @@ def test_blocked_input_reaches_no_worker(client: OpenAI, worker: SimWorker, stre
     assert used["tokens_per_minute"] == was["tokens_per_minute"]
 
 
+TOOL: Any = {
+    "type": "function",
+    "function": {"name": "send", "parameters": {"type": "object", "properties": {"to": {"type": "string"}}}},
+}
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        {"name": "send", "description": "for violence"},
+        {"name": "send", "parameters": {"type": "object", "properties": {"to": {"enum": ["violence"]}}}},
+    ],
+)
+def test_declarations_are_screened(client: OpenAI, worker: SimWorker, function: Any) -> None:
+    """A model reads what tools are for, so a rule does too."""
+    with pytest.raises(BadRequestError) as refused:
+        client.chat.completions.create(
+            model=CHAT, messages=ask("go"), tools=[{"type": "function", "function": function}]
+        )
+    assert refused.value.code == "content_filter"
+    assert worker.generation_requests == []
+
+
+def test_blocked_arguments_are_no_fault_of_form(client: OpenAI) -> None:
+    """What is cut off by a block isn't taken for bad JSON: the refusal says why."""
+    call: Any = {"id": "c1", "type": "function", "function": {"name": "send", "arguments": '{"to": "viol\\u0065nce"}'}}
+    with pytest.raises(BadRequestError) as refused:
+        client.chat.completions.create(
+            model=CHAT,
+            messages=[
+                {"role": "assistant", "content": None, "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": "c1", "content": "done"},
+            ],
+            tools=[TOOL],
+        )
+    assert refused.value.code == "content_filter"
+
+
 def usage_limits(usage: object) -> list[dict[str, Any]]:
     assert isinstance(usage, dict)
     limits: list[dict[str, Any]] = usage["limits"]
