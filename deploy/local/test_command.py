@@ -21,6 +21,7 @@ RINGS = ("unit", "property", "helm", "images", "contract", "integration", "engin
 RINGS_WITHOUT_CLOCK = ("unit", "property", "helm", "images")  # run while the engines start
 OPENAI_TESTS = "tests/contract/**/test_openai_python*.py"
 FRAMEWORK_TESTS = "tests/contract/agents/frameworks/test_*.py"
+PROVIDER_TESTS = "tests/contract/providers/test_*.py"
 NODE_SUITES = ("tests/contract/node", "tests/contract/agents/node")
 ENGINES_DEADLINE_S = 900.0
 NO_TESTS = 5  # pytest's own status for it
@@ -82,6 +83,7 @@ def _test(rings: Sequence[str], places: Places, children: list[Child]) -> int:
         if ring == "contract":
             outcomes.append(_run_ring("contract, openai 2", OPENAI_TESTS, places.openai2_venv, places, children))
             outcomes.append(_run_ring("contract, agents", FRAMEWORK_TESTS, places.agents_venv, places, children))
+            outcomes.append(_run_ring("contract, providers", PROVIDER_TESTS, places.providers_venv, places, children))
     announcement.unlink(missing_ok=True)
     return _report(outcomes)
 
@@ -126,6 +128,8 @@ def _prepare(rings: Sequence[str], places: Places) -> None:
             environments.openai2_environment(places, step)
         with Step("agent frameworks") as step:
             environments.agents_environment(places, step)
+        with Step("LiteLLM") as step:
+            environments.providers_environment(places, step)
         with Step("node packages") as step:
             for suite in NODE_SUITES:
                 install = ["npm", "ci", "--no-audit", "--no-fund"]

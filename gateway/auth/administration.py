@@ -332,6 +332,6 @@ def _check_names(names: Iterable[str], ring: KeyRing) -> None:
 
 
 def _check_model(name: str, ring: KeyRing, param: str) -> None:
-    names = {known for model in ring.models for known in (model.name, *model.aliases)}
+    names = {known for names in ring.names.values() for known in names}
     if name not in names:
         raise InvalidRequest(f"'{param}': no such model: '{name[:256]}'{did_you_mean(name, names)}.", param=param)

@@ -48,7 +48,7 @@ class ApiKey:
     key_id: KeyId
     tenant: Tenant
     allowed: frozenset[ModelName]
-    """The configured models that the tenant's globs match, and the key's, by name or by alias."""
+    """The configured models and providers that the tenant's globs match, and the key's, by name or by alias."""
     limits: LimitSettings | None = None
     """Of this key alone, besides the tenant's."""
 
@@ -83,12 +83,13 @@ class KeyRing:
 
     def __init__(self, settings: Settings, *, now_s: Callable[[], float]) -> None:
         self.models = settings.models
+        self.names = _names_of(settings)
         self.tenants: Mapping[TenantId, Tenant] = {t.id: _file_tenant(t, settings.models) for t in settings.tenants}
         file_keys = [key for tenant in settings.tenants for key in self._file_keys(tenant)]
         self.keys: Mapping[KeyId, FileKey] = {entry.key.key_id: entry for entry in file_keys}
         self.filters = frozenset(settings.filters)
         """The names that tenants may have as `filter`."""
-        self.anonymous = _anonymous_key(settings.models) if settings.no_auth else None
+        self.anonymous = _anonymous_key(self.names) if settings.no_auth else None
         """Whom everybody is taken for, with `--no-auth`."""
         self._by_digest = {} if settings.no_auth else {entry.digest: entry for entry in file_keys}
         self._now_s = now_s
@@ -126,9 +127,9 @@ class KeyRing:
     def _api_key(
         self, tenant: Tenant, key_id: KeyId, models: tuple[str, ...] | None, limits: LimitSettings | None
     ) -> ApiKey:
-        allowed = _allowed(tenant.models, self.models)
+        allowed = _allowed(tenant.models, self.names)
         if models is not None:
-            allowed &= _allowed(models, self.models)
+            allowed &= _allowed(models, self.names)
         return ApiKey(key_id=key_id, tenant=tenant, allowed=allowed, limits=limits)
 
     def _stored_tenant(self, tenant: StoredTenant) -> Tenant:
@@ -189,11 +190,19 @@ def _file_tenant(settings: TenantSettings, models: tuple[ModelSettings, ...]) ->
     )
 
 
-def _allowed(globs: tuple[str, ...], models: tuple[ModelSettings, ...]) -> frozenset[ModelName]:
+_Names = Mapping[ModelName, tuple[str, ...]]
+"""All names of each model and of each provider that may stand in for one."""
+
+
+def _names_of(settings: Settings) -> _Names:
+    names: dict[ModelName, tuple[str, ...]] = {model.name: (model.name, *model.aliases) for model in settings.models}
+    names.update({provider.name: (provider.name,) for provider in settings.fallback_providers.values()})
+    return MappingProxyType(names)
+
+
+def _allowed(globs: tuple[str, ...], names: _Names) -> frozenset[ModelName]:
     return frozenset(
-        model.name
-        for model in models
-        if any(fnmatchcase(name, glob) for glob in globs for name in (model.name, *model.aliases))
+        model for model, known in names.items() if any(fnmatchcase(name, glob) for glob in globs for name in known)
     )
 
 
@@ -205,9 +214,9 @@ def _resolved(
     return MappingProxyType({names.get(name, ModelName(name)): value for name, value in limits.items()})
 
 
-def _anonymous_key(models: tuple[ModelSettings, ...]) -> ApiKey:
+def _anonymous_key(names: _Names) -> ApiKey:
     return ApiKey(
         key_id=KeyId("anonymous"),
         tenant=Tenant(id=TenantId("anonymous")),
-        allowed=frozenset(model.name for model in models),
+        allowed=frozenset(names),
     )

@@ -24,7 +24,6 @@ UNAVAILABLE: Final[Mapping[str, Callable[[Tree], bool]]] = MappingProxyType(
     {
         "models[].balance": _is_prefix,
         "models[].canary_s": _given,
-        "fallback_providers": _given,
         "observability.alerts": _given,
     }
 )

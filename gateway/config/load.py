@@ -10,9 +10,10 @@ from gateway.config.filter_section import read_filters
 from gateway.config.model import Settings
 from gateway.config.model_section import read_models
 from gateway.config.problems import ConfigurationError, Problem
+from gateway.config.provider_section import read_providers
 from gateway.config.references import broken_references
 from gateway.config.section import Section
-from gateway.config.server_section import read_admin, read_observability, read_providers, read_redis, read_server
+from gateway.config.server_section import read_admin, read_observability, read_redis, read_server
 from gateway.config.tenant_section import read_tenants
 from gateway.config.yaml_tree import read_tree
 from gateway.values import Variant
@@ -62,7 +63,7 @@ def _read_root(root: Section, variants: Mapping[str, Variant]) -> Settings:
         models=read_models(root, variants),
         tenants=read_tenants(root),
         filters=read_filters(root),
-        fallback_providers=read_providers(root),
+        fallback_providers=read_providers(root, variants),
         observability=read_observability(root.child("observability")),
     )
     if root.has("redis"):

@@ -221,7 +221,7 @@ class ModelSettings:
     """How a worker is chosen: the least loaded one, the one that likely has the conversation's prefix cached, or the
     next in turn."""
     fallbacks: tuple[str, ...] = ()
-    """Names of models to try, in this order, when no worker of this one is usable."""
+    """Names of models and of `fallback_providers`, tried in this order when no worker of this one can serve."""
     discovery: tuple[Discovered, ...] = ()
     """The items of `workers` that tell where to find workers."""
     queue: QueueSettings | None = None
@@ -245,6 +245,22 @@ class LimitSettings:
     tokens_per_day: int | None = None
     concurrent_requests: int | None = None
     """Requests in flight, streams included."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """One of `fallback_providers`: a Gemma elsewhere, reached through LiteLLM, for `models[].fallbacks` to name."""
+
+    name: ModelName
+    """What `fallbacks`, `tenants[].models` and `model_limits` call it; what answers and metrics show."""
+    model: str
+    """As LiteLLM writes it: `gemini/gemma-3-27b-it`, `vertex_ai/…`, `ollama_chat/gemma3:27b`, `nvidia_nim/…`."""
+    variant: Variant
+    """Which Gemma it is, by the entry's name in the file; left out when it can be told from `model`."""
+    context_length: int
+    """Tokens; the catalogue's when left out."""
+    options: Mapping[str, Scalar | Secret] = field(default_factory=lambda: MappingProxyType({}))
+    """LiteLLM's `api_key`, `api_base`, `vertex_project` and their like. Keys must come from the environment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,7 +415,7 @@ class Settings:
     admin: AdminSettings | None = None
     tenants: tuple[TenantSettings, ...] = ()
     filters: Mapping[str, FilterSettings] = field(default_factory=lambda: MappingProxyType({}))
-    fallback_providers: Mapping[str, Mapping[str, Scalar]] = field(default_factory=lambda: MappingProxyType({}))
+    fallback_providers: Mapping[str, ProviderSettings] = field(default_factory=lambda: MappingProxyType({}))
     observability: ObservabilitySettings = field(default_factory=ObservabilitySettings)
     no_auth: bool = False
     """`--no-auth`: everybody may use every model. No key of the file sets it, so that no edit of the file opens the

@@ -41,6 +41,8 @@ def _model_clashes(settings: Settings) -> Iterator[Problem]:
         for index, model in enumerate(settings.models):
             for alias_index, alias in enumerate(model.aliases):
                 yield f"models[{index}].aliases[{alias_index}]", alias
+        for name in settings.fallback_providers:
+            yield key_path("fallback_providers", name), name
 
     yield from _clashes(named(), "the name")
 
@@ -70,15 +72,21 @@ def _names(settings: Settings) -> set[str]:
     return {name for model in settings.models for name in (model.name, *model.aliases) if name}
 
 
+def _names_with_providers(settings: Settings) -> set[str]:
+    return _names(settings) | set(settings.fallback_providers)
+
+
 def _unknown_model(path: str, name: str, names: set[str]) -> Iterator[Problem]:
     if name and name not in names:
         yield Problem(path, f"no such model: {quoted(name)}{did_you_mean(name, names)}")
 
 
 def _unknown_fallbacks(settings: Settings) -> Iterator[Problem]:
-    names = _names(settings)
+    names = _names_with_providers(settings)
     variants = {name: model.variant for model in settings.models for name in (model.name, *model.aliases)}
-    for index, model in enumerate(settings.models):
+    variants.update({name: provider.variant for name, provider in settings.fallback_providers.items()})
+    written = [model for model in settings.models if model.adapter_of is None]
+    for index, model in enumerate(written):
         for at, target in enumerate(model.fallbacks):
             path = f"models[{index}].fallbacks[{at}]"
             yield from _unknown_model(path, target, names)
@@ -109,7 +117,7 @@ def _unknown_classifiers(settings: Settings) -> Iterator[Problem]:
 
 
 def _unknown_in_tenants(settings: Settings) -> Iterator[Problem]:
-    names = _names(settings)
+    names = _names_with_providers(settings)
     for index, tenant in enumerate(settings.tenants):
         path = f"tenants[{index}]"
         for at, glob in enumerate(tenant.models):

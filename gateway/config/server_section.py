@@ -1,8 +1,6 @@
 """Reads the sections about the gateway itself: `server`, `redis`, `admin`, `fallback_providers`, `observability`."""
 
 import re
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final, get_args
 
 from gateway.config.model import (
@@ -12,7 +10,6 @@ from gateway.config.model import (
     ObservabilitySettings,
     OnFailure,
     RedisSettings,
-    Scalar,
     Secret,
     ServerSettings,
 )
@@ -73,11 +70,6 @@ def read_admin(section: Section) -> AdminSettings:
     return settings
 
 
-def read_providers(section: Section) -> Mapping[str, Mapping[str, Scalar]]:
-    """`fallback_providers`: options per provider, passed on as they are."""
-    return MappingProxyType({name: _read_options(provider) for name, provider in section.entries("fallback_providers")})
-
-
 def read_observability(section: Section) -> ObservabilitySettings:
     """`observability`."""
     log_content: LogContent = section.choice("log_content", get_args(LogContent), "hash")
@@ -88,17 +80,6 @@ def read_observability(section: Section) -> ObservabilitySettings:
     )
     section.close()
     return settings
-
-
-def _read_options(section: Section) -> Mapping[str, Scalar]:
-    options: dict[str, Scalar] = {}
-    for key in section.names():
-        value = section.take(key)
-        if isinstance(value, list | dict):
-            section.report(key, "must be a single value")
-        else:
-            options[key] = value
-    return MappingProxyType(options)
 
 
 def _read_alerts(section: Section) -> AlertSettings:

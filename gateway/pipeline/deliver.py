@@ -13,8 +13,8 @@ from gateway.pipeline.relay import DONE_FRAME, StreamRelay
 from gateway.pipeline.services import Inbound, Services
 from gateway.pipeline.worker_errors import error_of_failure
 from gateway.routing.fleet import ServedModel
+from gateway.upstream.client import Reply
 from gateway.upstream.failures import UpstreamFailure
-from gateway.upstream.vllm import WorkerReply
 from gateway.values import Usage
 
 T = TypeVar("T")
@@ -110,7 +110,7 @@ class _Pump:
         self._clock = services.clock
         self._violation: UpstreamFailure | None = None
 
-    async def run(self, reply: WorkerReply) -> None:
+    async def run(self, reply: Reply) -> None:
         relay, heartbeat = self._relay, self._heartbeat
         heartbeat.heard()
         while True:
@@ -155,7 +155,7 @@ class _Pump:
         return self._client.write_chunk(out) and more
 
 
-async def _drain(reply: WorkerReply) -> None:
+async def _drain(reply: Reply) -> None:
     """Read the end of the transfer behind `[DONE]`, so that the connection can be used again."""
     try:
         for _ in range(MAX_CHUNKS_BEHIND_DONE):

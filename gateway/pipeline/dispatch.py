@@ -28,6 +28,7 @@ from gateway.pipeline.worker_errors import (
 from gateway.routing.fleet import ServedModel
 from gateway.routing.waiting_room import QueueFullError, WaitingRoom
 from gateway.routing.worker import Worker
+from gateway.upstream.client import Heartbeat, InferenceClient, Reply
 from gateway.upstream.failures import (
     ConnectFailed,
     ConnectionLost,
@@ -35,7 +36,6 @@ from gateway.upstream.failures import (
     UpstreamFailure,
     WorkerSilent,
 )
-from gateway.upstream.vllm import Heartbeat, WorkerClient, WorkerReply
 from gateway.values import RequestId, TenantId
 
 
@@ -80,7 +80,7 @@ class Dispatched(Struct, eq=False):
     """A worker's answer that has begun with status 200. `close` ends it on every path, and aborts it when early."""
 
     worker: Worker
-    reply: WorkerReply
+    reply: Reply
 
     def close(self) -> None:
         """Give the connection back or abort the request; free its place in the worker's load."""
@@ -185,13 +185,13 @@ def blame(services: Services, worker: Worker) -> None:
 
 
 async def _post_tokens(
-    client: WorkerClient,
+    client: InferenceClient,
     path: str,
     body: bytes,
     tokenised: Callable[[list[int]], bytes],
     call: WorkerCall,
     heartbeat: Heartbeat | None,
-) -> WorkerReply:
+) -> Reply:
     """Ask for the tokens of a prompt first; return the answer to the request with them, or the one that refuses."""
     answer = await _tokenise(client, body, call)
     if not isinstance(answer, list):
@@ -201,7 +201,7 @@ async def _post_tokens(
     )
 
 
-async def _tokenise(client: WorkerClient, body: bytes, call: WorkerCall) -> list[int] | WorkerReply:
+async def _tokenise(client: InferenceClient, body: bytes, call: WorkerCall) -> list[int] | Reply:
     """Return a prompt's tokens, or the answer that refuses them. Raises an `UpstreamFailure`."""
     reply = await client.post("/tokenize", body, request_id=call.request_id, deadline=call.deadline)
     if reply.status != 200:

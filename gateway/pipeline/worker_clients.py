@@ -4,6 +4,7 @@ import asyncio
 
 from gateway.routing.fleet import ServedModel
 from gateway.routing.worker import Worker
+from gateway.upstream.client import InferenceClient
 from gateway.upstream.vllm import WorkerClient
 
 
@@ -12,7 +13,7 @@ class WorkerClients:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._clients: dict[Worker, WorkerClient] = {}
+        self._clients: dict[Worker, InferenceClient] = {}
 
     def joined(self, model: ServedModel, worker: Worker) -> None:
         """Make the worker's client."""
@@ -25,7 +26,11 @@ class WorkerClients:
         del model
         self._clients.pop(worker).close()
 
-    def __getitem__(self, worker: Worker) -> WorkerClient:
+    def use(self, worker: Worker, client: InferenceClient) -> None:
+        """Reach a worker that is no part of the fleet by a client of its own."""
+        self._clients[worker] = client
+
+    def __getitem__(self, worker: Worker) -> InferenceClient:
         return self._clients[worker]
 
     def give_up_waiting(self, worker: Worker) -> None:

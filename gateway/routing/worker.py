@@ -15,7 +15,7 @@ from gateway.values import WorkerFacts, WorkerId
 
 WorkerState = Literal["unknown", "up", "down", "misconfigured"]
 """unknown: not probed yet. misconfigured: it answers, but doesn't serve the model."""
-WorkerSource = Literal["file", "dns", "kubernetes", "admin"]
+WorkerSource = Literal["file", "dns", "kubernetes", "admin", "provider"]
 """Where a worker was learnt of."""
 _FULLEST: Final = 0.99
 REST_S: Final = 1.0

@@ -9,10 +9,10 @@ Deadlines cost one timer per connection, not per wait: it is re-armed when it fi
 """
 
 import asyncio
-from collections.abc import Callable
 
 import httptools
 
+from gateway.upstream.client import Sink
 from gateway.upstream.failures import (
     ConnectionLost,
     DeadlineExceeded,
@@ -28,9 +28,6 @@ MAX_HEAD_BYTES = 65_536
 
 _HEAD_END = b"\r\n\r\n"
 _TOO_LATE = "the deadline passed"
-
-Sink = Callable[[bytes], bool]
-"""Takes body bytes; returns False when it wants no more for now."""
 
 
 class WorkerConnection(asyncio.Protocol):

@@ -7,11 +7,12 @@ POST and GET, sized and chunked answers, keep-alive, TLS.
 
 import asyncio
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from msgspec import Struct
 
-from gateway.upstream.connection import Sink, WorkerConnection
+from gateway.upstream.client import Heartbeat, Sink
+from gateway.upstream.connection import WorkerConnection
 from gateway.upstream.failures import ConnectionLost, ProtocolViolation
 from gateway.upstream.pool import ConnectionPool, Origin
 from gateway.values import RequestId
@@ -73,19 +74,6 @@ class WorkerReply(Struct, eq=False):
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-class Heartbeat(Protocol):
-    """Tells a waiting client that its request still lives."""
-
-    @property
-    def interval_s(self) -> float:
-        """Seconds of silence between two beats."""
-        ...
-
-    async def beat(self) -> None:
-        """Send a sign of life."""
-        ...
 
 
 class WorkerClient:

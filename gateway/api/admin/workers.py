@@ -41,8 +41,10 @@ class WorkerView(Struct):
     state: str
     problem: str | None
     draining: bool
+    breaker: str
+    """closed, open or half-open."""
     in_flight: int
-    """Requests of this replica that the worker has, streams included."""
+    """Requests of this process that the worker has, streams included."""
     max_context_tokens: int | None
 
 
@@ -125,7 +127,7 @@ class WorkerEndpoints:
         model = self._fleet.find(name)
         if model is None:
             raise NotFound(f"There is no model '{name[:128]}'.", param="model")
-        return model
+        return model.base or model
 
     def _named(self, request: Request) -> tuple[WorkerId, list[tuple[ServedModel, Worker]]]:
         found_id = WorkerId(request.path_params["worker_id"])
@@ -173,6 +175,7 @@ def _view(model: ServedModel, worker: Worker) -> WorkerView:
         state=worker.state,
         problem=worker.problem or None,
         draining=worker.draining,
+        breaker=worker.breaker.state,
         in_flight=worker.in_flight,
         max_context_tokens=worker.facts.max_context_tokens if worker.facts else None,
     )

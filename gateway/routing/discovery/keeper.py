@@ -98,7 +98,7 @@ class FleetKeeper:
         make = make_source or partial(_make_source, rng)
         for settings in models:
             model = fleet.find(settings.name)
-            if model is None:
+            if model is None or model.base is not None:  # an adapter has its base's workers
                 continue
             self._rosters[model.name] = (model, Roster(settings))
             for index, each in enumerate(settings.discovery):

@@ -48,6 +48,7 @@ def test_the_files_workers_are_listed(client: TestClient, world: AdminWorld) -> 
     assert set(workers) == {worker.id for _, worker in world.fleet.workers()}
     first = next(iter(workers.values()))
     assert (first["source"], first["state"], first["draining"], first["in_flight"]) == ("file", "unknown", False, 0)
+    assert first["breaker"] == "closed"
     assert {worker["model"] for worker in listed(client, model=SMALL).values()} == {SMALL}
     assert "no model" in error_of(client.get(WORKERS, params={"model": "nobody"}), 404)["message"]
 

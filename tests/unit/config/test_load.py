@@ -63,7 +63,7 @@ filters:
       - {kind: classifier, model: google/shieldgemma-2b, policies: [hate], threshold: 0.7, on_error: open}
     output: [{kind: keywords, words: [hate], action: redact}]
     limits: {max_messages: 50, max_chars: 8192, over: truncate}
-fallback_providers: {gemini: {api_key: x, timeout: 3}}
+fallback_providers: {gemini: {model: gemini/gemma-3-27b-it, api_key: "${KEY}", api_base: "http://g"}}
 observability:
   log_content: off
   alerts: {max_response_time_s: 10, min_tokens_per_s: 5, min_success_rate: 0.95, window_s: 60}
@@ -138,7 +138,9 @@ def test_every_key_arrives_where_it_belongs() -> None:
     ]
     assert rules.limits is not None
     assert rules.limits.over == "truncate"
-    assert settings.fallback_providers["gemini"] == {"api_key": "x", "timeout": 3}
+    gemini = settings.fallback_providers["gemini"]
+    assert (gemini.name, gemini.model, gemini.variant.name) == ("gemini", "gemini/gemma-3-27b-it", "gemma-3-27b-it")
+    assert gemini.options == {"api_key": Secret("from-the-environment"), "api_base": "http://g"}
     assert settings.observability.log_content == "off"
     assert settings.observability.alerts is not None
     assert settings.observability.alerts.window_s == 60
@@ -150,7 +152,6 @@ def test_what_is_not_built_yet_is_refused_and_not_ignored() -> None:
     assert set(refused.values()) == {"is not available in this version of the gateway"}
     assert set(refused) == {
         "models[0].balance",
-        "fallback_providers",
         "observability.alerts",
     }
 
@@ -359,8 +360,10 @@ filters: {strict: {limits: {max_chars: 0, over: cut}, stream: {window_chars: 1, 
         "redis.url",
         "redis.on_failure",
         "admin.key",
+        "fallback_providers.gemini.model",
         "fallback_providers.gemini.options",
         "fallback_providers.openai",
+        "fallback_providers.openai.model",
         "observability.log_content",
         "observability.alerts.min_success_rate",
         "tenants[0].filter",

@@ -311,6 +311,26 @@ def test_a_drained_worker_that_is_long_gone_is_forgotten() -> None:
     asyncio.run(run())
 
 
+def test_an_adapter_has_what_its_base_finds() -> None:
+    """One source for both: its workers are the base's and the adapter's."""
+
+    async def run() -> None:
+        text = f"models: [{{name: {MODEL}, adapters: [sql], workers: [{{dns: vllm, port: 8000}}]}}]"
+        settings = parse_settings(text, {}, VARIANTS).models
+        fleet, made = build_fleet(settings, created=0), list[FakeSource]()
+
+        def make(settings: Discovered, publish: Publish) -> FakeSource:
+            made.append(FakeSource(settings, publish))
+            return made[-1]
+
+        FleetKeeper(fleet, settings, MemoryOverrideStore(), rng=random.Random(1), make_source=make)
+        (source,) = made
+        source.tell("b")
+        assert [[worker.id for worker in model.workers] for model in fleet.models] == [["b:8000"]] * 2
+
+    asyncio.run(run())
+
+
 def test_workers_of_models_that_this_file_does_not_have_are_left_alone() -> None:
     """Replicas may have different files for a moment: one ignores what only the other knows."""
 
