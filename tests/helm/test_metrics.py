@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from gateway.observability.metrics import Metrics
 from gateway.observability.record import RequestRecord
+from gateway.observability.routing_metrics import LeftOutView, RoutingMetrics
 from gateway.values import ModelName, RequestId, Usage
 from tests.support.helm_chart import CHART, render
 
@@ -27,9 +28,25 @@ class _Worker:
     id, state, in_flight = "127.0.0.1:8000", "up", 0
 
 
+class _Budget:
+    taken, refused = 0, 0
+
+
+class _Model:
+    name, queue_length, budget = "gemma", 0, _Budget()
+
+    workers: tuple[LeftOutView, ...] = ()
+
+
 def _exported() -> dict[str, set[str]]:
     """Every series of the gateway after one request, with its labels."""
-    metrics = Metrics(lambda: [("gemma", _Worker())], "1", limits_mode=lambda: "shared", keys_in_touch=lambda: True)
+    metrics = Metrics(
+        lambda: [("gemma", _Worker())],
+        "1",
+        limits_mode=lambda: "shared",
+        keys_in_touch=lambda: True,
+        further=(RoutingMetrics(lambda: [_Model()]),),
+    )
     record = RequestRecord(RequestId("r"), "chat", 0.0)
     record.status, record.usage, record.first_byte_at, record.sent_at = 200, Usage(1, 1), 0.0, 0.0
     metrics.begin()
@@ -69,6 +86,7 @@ def test_every_series_exists_with_its_labels() -> None:
                 assert labels <= exported[name], expression
             seen.add(name)
     assert len(seen) > 10
+    assert "gateway_queue_length" in seen, "scaling must know what waits in the gateway"
 
 
 def test_brackets_close() -> None:
