@@ -65,6 +65,7 @@ def load_litellm() -> Any:
     litellm: Any = importlib.import_module("litellm")
     litellm.suppress_debug_info = True
     litellm.turn_off_message_logging = True
+    litellm.telemetry = False
     litellm.drop_params = True
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         log = logging.getLogger(name)

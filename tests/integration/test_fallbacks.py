@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -261,3 +261,26 @@ def test_under_load_every_request_has_one_answer(chain: Chain) -> None:
         seen = Counter(pool.map(one, range(60)))
     assert seen[FIRST] + seen[SECOND] == 60
     assert seen[SECOND] == len(chain.second.generation_requests)
+
+
+def test_a_stream_that_waits_is_answered_by_another(
+    start_gateway: Callable[..., GatewayProcess], start_sim_worker: Callable[..., SimWorker]
+) -> None:
+    """Comments have gone out already when the first model's worker dies: the stand-in's answer follows them."""
+    first, second = start_sim_worker(model=FIRST), start_sim_worker(model=SECOND)
+    models = [
+        {"name": FIRST, "workers": [{"url": first.url}], "fallbacks": [SECOND]},
+        {"name": SECOND, "workers": [{"url": second.url}]},
+    ]
+    tenants = [{"id": "acme", "keys": [{"id": "acme-test", "secret": TEST_KEY}]}]
+    gateway = start_gateway({"server": {"keepalive_s": 0.1}, "models": models, "tenants": tenants})
+    wait_until_up(gateway, 2)
+    first.script(Script(first_delay_s=60, times=None))
+    with RawClient(gateway.port) as client:
+        client.send(request(chat_body("Hello", model=FIRST, stream=True)))
+        client.read_until(b": keep-alive")
+        first.stop()
+        rest = client.read_until(b"data: [DONE]")
+    assert b'"error"' not in rest
+    assert SECOND.encode() in rest
+    wait_until_idle(gateway)

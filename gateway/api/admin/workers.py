@@ -103,8 +103,10 @@ class WorkerEndpoints:
         return reply(request, _list(self._found(found_id)))
 
     async def undrain(self, request: Request) -> Response:
-        """Use a worker again."""
-        found_id, _ = self._named(request)
+        """Use a worker again; one that isn't there now will be in use when it comes back."""
+        found_id = WorkerId(request.path_params["worker_id"])
+        if found_id not in self._keeper.drained:
+            found_id, _ = self._named(request)
         await self._change(request, lambda held: held.undrain(found_id), "worker.undrain", found_id)
         return reply(request, _list(self._found(found_id)))
 

@@ -130,6 +130,11 @@ class FleetKeeper:
             for model, each, s in self._sources
         ]
 
+    @property
+    def drained(self) -> tuple[WorkerId, ...]:
+        """Return the workers that get nothing new, also those that aren't there now."""
+        return self._overrides.drained
+
     async def change(self, edit: Callable[[Overrides], Overrides]) -> None:
         """Change what the admin API has to say about workers; effective here at once.
 

@@ -72,6 +72,7 @@ def lasting_world() -> Iterator[World]:
             yield World(gateway, provider)
             log = gateway.stderr
             assert PROVIDER_KEY not in log
+            assert "colour has the sea" not in log
             assert "Traceback" not in log, log[log.index("Traceback") - 300 :][:4000]
 
 

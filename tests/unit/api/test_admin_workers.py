@@ -94,6 +94,17 @@ def test_a_worker_that_was_drained_and_deleted_comes_back_in_use(client: TestCli
     assert not listed(client)[NEW]["draining"]
 
 
+def test_a_drain_can_be_ended_without_its_worker(client: TestClient, world: AdminWorld) -> None:
+    """A worker that was taken out of the file while it was drained leaves nothing behind that can't be undone."""
+    _, worker = next(iter(world.fleet.workers()))
+    client.post(f"{WORKERS}/{worker.id}/drain")
+    for model, each in world.fleet.find_workers(worker.id):
+        world.fleet.remove(model, each)
+    assert client.post(f"{WORKERS}/{worker.id}/undrain").json()["data"] == []
+    assert world.keeper.drained == ()
+    error_of(client.post(f"{WORKERS}/{worker.id}/undrain"), 404)
+
+
 def test_the_files_workers_belong_to_the_file(client: TestClient, world: AdminWorld) -> None:
     """They can be drained, not deleted, and not added once more."""
     found = next(worker for _, worker in world.fleet.workers())
