@@ -7,11 +7,13 @@ import random
 import secrets
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from prometheus_client.registry import Collector
 from starlette.applications import Starlette
+from starlette.routing import BaseRoute
 
 from gateway import __version__
 from gateway.api.admin.routes import AdminServices, admin_routes
@@ -23,11 +25,7 @@ from gateway.api.usage import UsageEndpoint
 from gateway.auth.administration import KeyAdministration
 from gateway.auth.directory import KeyDirectory
 from gateway.auth.keys import KeyRing
-from gateway.auth.memory_key_store import MemoryKeyStore
-from gateway.auth.redis_client import open_redis
-from gateway.auth.redis_key_store import RedisKeyStore
-from gateway.auth.store import KeyStore
-from gateway.config.model import RedisSettings, Settings
+from gateway.config.model import Settings
 from gateway.config.process_place import ProcessPlace
 from gateway.config.reload import ConfigFile, Loaded, Reloader
 from gateway.dialects.control_tokens import MarkerGuard
@@ -42,9 +40,8 @@ from gateway.observability.logs import RequestLog
 from gateway.observability.metrics import Metrics
 from gateway.observability.observer import RequestObserver
 from gateway.observability.process_metrics import ProcessMetrics
-from gateway.observability.redis_usage import RedisUsageStore
 from gateway.observability.routing_metrics import RoutingMetrics
-from gateway.observability.usage import MemoryUsageStore, UsageRecorder, UsageStore
+from gateway.observability.usage import UsageRecorder
 from gateway.pipeline.chat import chat
 from gateway.pipeline.classify import FleetClassifier
 from gateway.pipeline.completions import complete
@@ -56,11 +53,11 @@ from gateway.pipeline.worker_clients import WorkerClients
 from gateway.ratelimit.build import build_store
 from gateway.ratelimit.limiter import Limiter
 from gateway.routing.discovery.keeper import FleetKeeper
-from gateway.routing.discovery.overrides import MemoryOverrideStore, OverrideStore
-from gateway.routing.discovery.redis_overrides import RedisOverrideStore
-from gateway.routing.fleet import Fleet, ServedModel, build_fleet
+from gateway.routing.fleet import Fleet, build_fleet
 from gateway.routing.health import HealthMonitor
 from gateway.routing.probe import EngineProbe
+from gateway.routing.worker import Worker
+from gateway.stores import open_stores
 from gateway.upstream.providers import ProviderClient, load_litellm
 from gateway.values import Family
 
@@ -78,15 +75,58 @@ class Application:
     reloader: Reloader
 
 
-@dataclass(frozen=True, slots=True)
-class _Records:
-    """Where keys, tenants, usage and changes of workers are kept."""
+class _Parts:
+    """What lives as long as the application, and isn't of one request."""
 
-    keys: KeyStore
-    usage: UsageStore
-    overrides: OverrideStore
-    """What the admin API has changed about workers."""
-    close: Callable[[], Awaitable[None]]
+    def __init__(self, file: ConfigFile, loaded: Loaded, loop: asyncio.AbstractEventLoop) -> None:
+        settings = loaded.settings
+        self.settings = settings
+        self.loop = loop
+        self.replica = secrets.token_hex(6)
+        self.rng = random.Random()  # noqa: S311  # spreads load, protects nothing
+        self.fleet = build_fleet(settings.models, created=int(time.time()))
+        self.clients = WorkerClients(loop)
+        self.fleet.subscribe(self.clients)
+        self.providers = build_providers(settings.fallback_providers, created=int(time.time()))
+        limits = build_store(settings.redis, clock_us=_microseconds, replica=self.replica, rng=self.rng)
+        self.limiter = Limiter(limits)
+        self.stores = open_stores(settings.redis)
+        self.keys = KeyDirectory(_ring(settings), self.stores.keys, config_touched=self._reload_for)
+        self.policies = PolicyBook(
+            settings.filters, log_content=settings.observability.log_content, salt=secrets.token_bytes(32)
+        )
+        self.reloader = Reloader(file, loaded, self._apply, now_s=time.time)
+        self.keeper = FleetKeeper(self.fleet, settings.models, self.stores.overrides, rng=self.rng)
+        self.usage = UsageRecorder(self.stores.usage)
+        self.health = HealthMonitor(
+            self.fleet,
+            EngineProbe(stop_markers, _resolved_texts),
+            rng=self.rng,
+            on_silent=self.clients.give_up_waiting,
+        )
+
+    def _apply(self, changed: Settings) -> None:
+        self.policies.use(changed.filters)
+        self.keys.use(_ring(changed))
+        self.limiter.forget_limits()
+
+    def _reload_for(self, another: str) -> None:
+        if another != self.replica:
+            self.reloader.reload_soon()
+
+    async def open_providers(self) -> None:
+        """Import LiteLLM, which takes seconds, and make the providers' clients; nothing where there are none."""
+        if self.providers:
+            litellm = await asyncio.to_thread(load_litellm)
+            for name, provider in self.providers.items():
+                client = ProviderClient(self.settings.fallback_providers[name], litellm, self.loop)
+                self.clients.use(provider.workers[0], client)
+
+    async def close(self) -> None:
+        """Close what no context manager does."""
+        await self.reloader.close()
+        await self.stores.close()
+        self.clients.close()
 
 
 def build_app(
@@ -97,86 +137,30 @@ def build_app(
     `place`: where this process stands among several.
     Raises OSError for certificates that can't be read.
     """
-    settings = loaded.settings
-    replica = secrets.token_hex(6)
-    rng = random.Random()  # noqa: S311  # spreads load, protects nothing
-    fleet = build_fleet(settings.models, created=int(time.time()))
-    clients = WorkerClients(loop)
-    fleet.subscribe(clients)
-    providers = build_providers(settings.fallback_providers, created=int(time.time()))
-    limits = build_store(settings.redis, clock_us=_microseconds, replica=replica, rng=rng)
-    limiter = Limiter(limits)
-    records = _build_records(settings.redis)
-
-    def reload_for(another: str) -> None:
-        if another != replica:
-            reloader.reload_soon()
-
-    keys = KeyDirectory(_ring(settings), records.keys, config_touched=reload_for)
-
-    policies = PolicyBook(
-        settings.filters, log_content=settings.observability.log_content, salt=secrets.token_bytes(32)
-    )
-
-    def apply(changed: Settings) -> None:
-        policies.use(changed.filters)
-        keys.use(_ring(changed))
-        limiter.forget_limits()
-
-    reloader = Reloader(file, loaded, apply, now_s=time.time)
-    services = Services(
-        server=settings.server,
-        keys=keys,
-        fleet=fleet,
-        clients=clients,
-        guards=MappingProxyType(
-            {m.variant.family: MarkerGuard(m.variant.family) for m in (*fleet.models, *providers.values())}
-        ),
-        limiter=limiter,
-        policies=policies,
-        rng=rng,
-        clock=time.monotonic,
-        fallbacks=find_fallbacks(settings.models, fleet, providers),
-    )
-    questions = ClassifierMetrics()
-    classifier = FleetClassifier(services, VerdictCache(secrets.token_bytes(32)), questions)
-    services = dataclasses.replace(services, classifier=classifier)
-    keeper = FleetKeeper(fleet, settings.models, records.overrides, rng=rng)
-    routed = RoutingMetrics(lambda: fleet.bases)
-    usage = UsageRecorder(records.usage)
-    metrics = Metrics(
-        lambda: ((model.name, worker) for model, worker in fleet.workers()),
-        __version__,
-        limits_mode=lambda: limiter.mode,
-        keys_in_touch=lambda: keys.in_touch,
-        further=(
-            questions,
-            routed,
-            FleetMetrics(lambda: ((m.name, w) for m, w in fleet.workers()), lambda: keeper.sources),
-        ),
-    )
+    parts = _Parts(file, loaded, loop)
+    questions, routed = ClassifierMetrics(), RoutingMetrics(lambda: parts.fleet.bases)
+    metrics = _build_metrics(parts, (questions, routed))
     together = None if place is None else ProcessMetrics(place.metrics, place.name, metrics.families)
     log = RequestLog(sys.stderr.buffer, loop, shared=place is not None)
-    observer = RequestObserver(metrics, routed, log, usage)
-    health = HealthMonitor(
-        fleet, EngineProbe(stop_markers, _resolved_texts), rng=rng, on_silent=clients.give_up_waiting
+    observer = RequestObserver(metrics, routed, log, parts.usage)
+    services = _build_services(parts)
+    classifier = FleetClassifier(services, VerdictCache(secrets.token_bytes(32)), questions)
+    services = dataclasses.replace(services, classifier=classifier)
+    beside: tuple[contextlib.AbstractAsyncContextManager[object], ...] = (
+        *(() if together is None else (together,)),
+        *(parts.limiter, parts.keys, parts.usage, parts.keeper, parts.health),
     )
-    beside: list[contextlib.AbstractAsyncContextManager[object]] = [limiter, keys, usage, keeper, health]
-    if together is not None:
-        beside.insert(0, together)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncGenerator[None]:
         try:
-            await _open_providers(settings, providers, clients, loop)
+            await parts.open_providers()
             async with contextlib.AsyncExitStack() as stack:
                 for part in beside:
                     await stack.enter_async_context(part)
                 yield
         finally:
-            await reloader.close()
-            await records.close()
-            clients.close()
+            await parts.close()
             log.close()
 
     endpoints = {
@@ -185,19 +169,58 @@ def build_app(
         "/v1/embeddings": InferenceEndpoint("embeddings", embed, services, observer),
         "/v1/moderations": InferenceEndpoint("moderations", ModerationEndpoint(classifier), services, observer),
     }
-    administration = KeyAdministration(records.keys, lambda: keys.ring, now_s=time.time)
+    render = metrics.render if together is None else together.render
     rest = build_starlette(
         ModelsEndpoint(services),
-        StatusEndpoints(services, metrics.render if together is None else together.render, lambda: keeper.sources),
-        UsageEndpoint(keys, records.usage, limiter.standings, time.time),
-        admin_routes(
-            settings.admin,
-            AdminServices(administration, records.usage, reloader, replica, time.time, fleet, keeper),
-        ),
+        StatusEndpoints(services, render, lambda: parts.keeper.sources),
+        UsageEndpoint(parts.keys, parts.stores.usage, parts.limiter.standings, time.time),
+        _admin(parts),
         lifespan,
         observer,
     )
-    return Application(MappingProxyType(endpoints), rest, observer, fleet, reloader)
+    return Application(MappingProxyType(endpoints), rest, observer, parts.fleet, parts.reloader)
+
+
+def _build_services(parts: _Parts) -> Services:
+    models = (*parts.fleet.models, *parts.providers.values())
+    return Services(
+        server=parts.settings.server,
+        keys=parts.keys,
+        fleet=parts.fleet,
+        clients=parts.clients,
+        guards=MappingProxyType({model.variant.family: MarkerGuard(model.variant.family) for model in models}),
+        limiter=parts.limiter,
+        policies=parts.policies,
+        rng=parts.rng,
+        clock=time.monotonic,
+        fallbacks=find_fallbacks(parts.settings.models, parts.fleet, parts.providers),
+    )
+
+
+def _build_metrics(parts: _Parts, further: Iterable[Collector]) -> Metrics:
+    def workers() -> Iterator[tuple[str, Worker]]:
+        return ((model.name, worker) for model, worker in parts.fleet.workers())
+
+    return Metrics(
+        workers,
+        __version__,
+        limits_mode=lambda: parts.limiter.mode,
+        keys_in_touch=lambda: parts.keys.in_touch,
+        further=(*further, FleetMetrics(workers, lambda: parts.keeper.sources)),
+    )
+
+
+def _admin(parts: _Parts) -> list[BaseRoute]:
+    services = AdminServices(
+        KeyAdministration(parts.stores.keys, lambda: parts.keys.ring, now_s=time.time),
+        parts.stores.usage,
+        parts.reloader,
+        parts.replica,
+        time.time,
+        parts.fleet,
+        parts.keeper,
+    )
+    return admin_routes(parts.settings.admin, services)
 
 
 def _resolved_texts(family: Family) -> tuple[str, ...]:
@@ -205,34 +228,8 @@ def _resolved_texts(family: Family) -> tuple[str, ...]:
     return (*call_markers(family), *answer_words(family))
 
 
-async def _open_providers(
-    settings: Settings, providers: Mapping[str, ServedModel], clients: WorkerClients, loop: asyncio.AbstractEventLoop
-) -> None:
-    """Import LiteLLM, which takes seconds, and make the providers' clients; nothing where there are no providers."""
-    if providers:
-        litellm = await asyncio.to_thread(load_litellm)
-        for name, provider in providers.items():
-            clients.use(provider.workers[0], ProviderClient(settings.fallback_providers[name], litellm, loop))
-
-
 def _ring(settings: Settings) -> KeyRing:
     return KeyRing.from_settings(settings, now_s=time.time)
-
-
-def _build_records(redis: RedisSettings | None) -> _Records:
-    if redis is None:
-        return _Records(MemoryKeyStore(), MemoryUsageStore(), MemoryOverrideStore(), _nothing)
-    client = open_redis(redis)
-    return _Records(
-        RedisKeyStore(client, redis.prefix),
-        RedisUsageStore(client, redis.prefix),
-        RedisOverrideStore(client, redis.prefix),
-        client.aclose,
-    )
-
-
-async def _nothing() -> None:
-    """End what needs no end."""
 
 
 def _microseconds() -> int:

@@ -1,0 +1,42 @@
+"""Where keys, tenants, usage and changes of workers are kept: Redis, or this process."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from gateway.auth.memory_key_store import MemoryKeyStore
+from gateway.auth.redis_client import open_redis
+from gateway.auth.redis_key_store import RedisKeyStore
+from gateway.auth.store import KeyStore
+from gateway.config.model import RedisSettings
+from gateway.observability.redis_usage import RedisUsageStore
+from gateway.observability.usage import MemoryUsageStore, UsageStore
+from gateway.routing.discovery.overrides import MemoryOverrideStore, OverrideStore
+from gateway.routing.discovery.redis_overrides import RedisOverrideStore
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """All but the limits', which have a connection of their own."""
+
+    keys: KeyStore
+    usage: UsageStore
+    overrides: OverrideStore
+    """What the admin API has changed about workers."""
+    close: Callable[[], Awaitable[None]]
+
+
+def open_stores(redis: RedisSettings | None) -> Stores:
+    """Return the stores; Redis isn't asked before they are used. Raises OSError for certificates that can't be read."""
+    if redis is None:
+        return Stores(MemoryKeyStore(), MemoryUsageStore(), MemoryOverrideStore(), _nothing)
+    client = open_redis(redis)
+    return Stores(
+        RedisKeyStore(client, redis.prefix),
+        RedisUsageStore(client, redis.prefix),
+        RedisOverrideStore(client, redis.prefix),
+        client.aclose,
+    )
+
+
+async def _nothing() -> None:
+    """End what needs no end."""
