@@ -11,6 +11,7 @@ import hmac
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from hashlib import blake2b
 from types import MappingProxyType
 from typing import Final
 
@@ -39,6 +40,18 @@ class Tenant:
     """Whether cached prompt tokens count under limits of tokens."""
     filter: str | None = None
     """A name under `filters`."""
+    cache_salt: str = field(init=False, repr=False)
+    """What engines keep their caches of prompts apart by: one tenant can't find out by the time an answer takes whether
+    another has sent the same. The same on every replica."""
+    engine_fields: Mapping[str, str | int] = field(init=False, repr=False)
+    """What a worker is told with every request: the salt, and the priority where there is one. vLLM 0.32 ignores it
+    unless it was started with `--scheduling-policy priority`."""
+
+    def __post_init__(self) -> None:
+        salt = blake2b(self.id.encode(), digest_size=16, person=b"gw-cache-salt").hexdigest()
+        fields: dict[str, str | int] = {"cache_salt": salt, **({"priority": self.priority} if self.priority else {})}
+        object.__setattr__(self, "cache_salt", salt)
+        object.__setattr__(self, "engine_fields", fields)  # a dict: what merges it is three times as fast
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

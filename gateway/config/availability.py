@@ -16,13 +16,8 @@ def _given(value: Tree) -> bool:
     return value is not None and value not in ({}, [])
 
 
-def _is_prefix(value: Tree) -> bool:
-    return value == "prefix"
-
-
 UNAVAILABLE: Final[Mapping[str, Callable[[Tree], bool]]] = MappingProxyType(
     {
-        "models[].balance": _is_prefix,
         "models[].canary_s": _given,
         "observability.alerts": _given,
     }

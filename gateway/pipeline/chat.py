@@ -14,6 +14,7 @@ from gateway.pipeline.fallback import serve_or_fall_back
 from gateway.pipeline.gather import ReplyGatherer
 from gateway.pipeline.limits import count_prompt, hold, prompt_tokens_of, release
 from gateway.pipeline.media import check_media
+from gateway.pipeline.prompt_head import head_key
 from gateway.pipeline.relay import ChunkEditor, StreamRelay, rename_pair
 from gateway.pipeline.screening import InputScreening, policy_of, screen_chat, screening_of
 from gateway.pipeline.screening_reply import ScreenedEditor, output_screening
@@ -56,7 +57,8 @@ async def _serve(
     services: Services, inbound: Inbound, model: ServedModel, request: ChatRequest, screening: InputScreening | None
 ) -> None:
     record = inbound.record
-    plan = plan_chat(services, model, request)
+    tenant = inbound.key.tenant
+    plan = plan_chat(services, model, request, tenant.engine_fields)
     if plan.media:
         await check_media(plan.media)
     call = WorkerCall(
@@ -64,6 +66,7 @@ async def _serve(
         request_id=inbound.worker_request_id,
         deadline=record.started + services.server.request_timeout_s,
         prompt_param="messages",
+        key=head_key(tenant.cache_salt, model.served_name, plan.fields) if model.balance == "prefix" else None,
     )
     if not services.limiter.applies(inbound.key, model.name):
         await _answer(services, inbound, model, request, plan, call, screening)

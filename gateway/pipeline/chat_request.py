@@ -83,8 +83,13 @@ class ChatPlan(Struct, frozen=True):
         return WorkerRequest(CHAT_PATH, _ENCODER.encode(fields))
 
 
-def plan_chat(services: Services, model: ServedModel, request: ChatRequest) -> ChatPlan:
-    """Translate a request into what the model's workers take. Raises InvalidRequest."""
+def plan_chat(
+    services: Services, model: ServedModel, request: ChatRequest, engine_fields: Mapping[str, str | int]
+) -> ChatPlan:
+    """Translate a request into what the model's workers take. Raises InvalidRequest.
+
+    `engine_fields`: what the worker is told of the tenant.
+    """
     if model.dialect is None and (request.tools is not None or request.functions is not None):
         param = "tools" if request.tools is not None else "functions"
         raise InvalidRequest(f"The model '{model.name}' has no tool calls.", param=param)
@@ -99,6 +104,7 @@ def plan_chat(services: Services, model: ServedModel, request: ChatRequest) -> C
     }
     fields["model"] = model.served_name
     fields.update(prepared.fields)
+    fields.update(engine_fields)
     if request.max_tokens is not None or request.max_completion_tokens is not None:
         fields["max_tokens"] = min(filter(None, (request.max_tokens, request.max_completion_tokens)))
     may_stop_early = prepared.parser is not None and _may_stop_early(request, prepared)

@@ -4,6 +4,7 @@ The prompt is the client's own rendering, control tokens included: nothing is ne
 what the model's chat could do too; there is no text of others in it to protect.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from gateway.pipeline.deliver import answer_headers, deliver_stream, fetch_reply
 from gateway.pipeline.dispatch import WorkerCall, WorkerRequest
 from gateway.pipeline.fallback import serve_or_fall_back
 from gateway.pipeline.limits import hold, release
+from gateway.pipeline.prompt_head import head_key
 from gateway.pipeline.relay import StreamRelay, rename_pair
 from gateway.pipeline.screening import InputScreening, policy_of, screening_of
 from gateway.pipeline.screening_reply import ScreenedEditor, output_screening
@@ -65,7 +67,8 @@ async def _serve(
     screening: InputScreening | None,
 ) -> None:
     record = inbound.record
-    fields = _worker_fields(model, request)
+    tenant = inbound.key.tenant
+    fields = _worker_fields(model, request, tenant.engine_fields)
     default_stop_ids = default_stop_token_ids(model.variant.family)
 
     def request_for(worker: Worker) -> WorkerRequest:
@@ -77,6 +80,7 @@ async def _serve(
         request_id=inbound.worker_request_id,
         deadline=record.started + services.server.request_timeout_s,
         prompt_param="prompt",
+        key=head_key(tenant.cache_salt, model.served_name, fields) if model.balance == "prefix" else None,
     )
     texts = request.prompt if isinstance(request.prompt, list) and not isinstance(request.prompt[0], int) else [0]
     demand = Demand(
@@ -120,8 +124,10 @@ async def _answer(
     await inbound.client.send_json(_ENCODER.encode(reply), answer_headers(record))
 
 
-def _worker_fields(model: ServedModel, request: CompletionRequest) -> dict[str, Any]:
-    fields: dict[str, Any] = {"model": model.served_name}
+def _worker_fields(
+    model: ServedModel, request: CompletionRequest, engine_fields: Mapping[str, str | int]
+) -> dict[str, Any]:
+    fields: dict[str, Any] = {"model": model.served_name, **engine_fields}
     for name in FORWARDED:
         value = getattr(request, name)
         if value is not None:

@@ -5,9 +5,8 @@ that joins or leaves moves only the keys of its own points.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b, shake_128
-from itertools import chain, islice
 from typing import Final
 
 POINTS: Final = 64
@@ -17,19 +16,16 @@ _SLOT_BITS: Final = 16
 _KEY_BYTES: Final = 6
 
 
-def ring_key(*parts: bytes) -> int:
-    """Return the key of what is given; different parts never make the same text."""
-    digest = blake2b(digest_size=_KEY_BYTES)
-    for part in parts:
-        digest.update(b"%d:" % len(part))
-        digest.update(part)
-    return int.from_bytes(digest.digest(), "big")
+def ring_key(text: str) -> int:
+    """Return the key of a text, the same on every gateway."""
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_KEY_BYTES).digest()
+    return int.from_bytes(digest, "big")
 
 
 class HashRing:
     """The ring of a set of workers, each known by its slot."""
 
-    __slots__ = ("_points", "_slots")
+    __slots__ = ("_points", "slots")
 
     def __init__(self, members: Sequence[tuple[str, float]]) -> None:
         """`members`: id and weight of each worker, in the order of their slots."""
@@ -43,9 +39,9 @@ class HashRing:
             )
         points.sort()
         self._points = points
-        self._slots = [point & ((1 << _SLOT_BITS) - 1) for point in points]
+        self.slots = [point & ((1 << _SLOT_BITS) - 1) for point in points]
 
-    def walk(self, key: int) -> Iterator[int]:
-        """Yield the slots from the key's own on, in the ring's order, each as often as it has points."""
+    def start(self, key: int) -> int:
+        """Return where in `slots` the key's own is; behind the last comes the first."""
         start = bisect_left(self._points, key << _SLOT_BITS)
-        return chain(islice(self._slots, start, None), islice(self._slots, start))
+        return start if start < len(self._points) else 0

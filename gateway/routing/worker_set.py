@@ -20,8 +20,9 @@ from gateway.routing.worker import Worker
 
 _GOLDEN: Final = 0.6180339887498949
 _NEVER: Final = float("inf")
-BOUND: Final = 1.25
-"""With `prefix`: how far above the mean a worker's requests may be."""
+BOUND: Final = 1.12
+"""With `prefix`: how far above the mean a worker's requests may be when it gets another. Since the mean may fall
+until it loses some, and gateways don't know of each other's, that keeps it below 1.25 on average."""
 ALWAYS_ROOM: Final = 4
 """Below so many requests for its weight a worker is never too loaded for its conversations."""
 
@@ -54,6 +55,7 @@ class WorkerSet:
         "_ring",
         "_room",
         "_scores",
+        "_total",
         "_turn",
         "_weight",
         "workers",
@@ -73,6 +75,7 @@ class WorkerSet:
         self._weight = 1.0
         self._scores = [_NEVER] * len(workers)
         self._in_flight = [0] * len(workers)
+        self._total = 0
         self._elsewhere = [0.0] * len(workers)
         self._in_turn: list[Worker] = []
         self._cumulative: list[float] = []
@@ -83,6 +86,7 @@ class WorkerSet:
     def loaded(self, slot: int) -> None:
         """Note a worker's new load."""
         worker = self.workers[slot]
+        self._total += worker.in_flight - self._in_flight[slot]
         self._in_flight[slot] = worker.in_flight
         if worker.usable:
             self._scores[slot] = (worker.in_flight + 1 + self._elsewhere[slot]) / worker.weight
@@ -125,7 +129,8 @@ class WorkerSet:
         same: what is known may be wrong, and the last worker is never given up. A retry needs no place.
         """
         if tried:
-            return self._another(tried, rng)
+            kept = None if key is None or self._ring is None else self._by_key(self._ring, key, tried)
+            return kept or self._another(tried, rng)
         if self._alone is not None:
             return self._alone if self._alone.usable else self._least_bad(tried, rng)
         if not self._in_turn:
@@ -180,12 +185,14 @@ class WorkerSet:
         turns = (*self._in_turn[start:], *self._in_turn[:start])
         return next((worker for worker in turns if self._has_place(worker, self._limit)), None)
 
-    def _by_key(self, ring: HashRing, key: int) -> Worker | None:
+    def _by_key(self, ring: HashRing, key: int, tried: Collection[Worker] = ()) -> Worker | None:
         """Return the first worker of the ring, from the key on, that has no more than its bound allows."""
-        scores, workers = self._scores, self.workers
-        share = BOUND * (sum(self._in_flight) + 1) / self._weight
-        passed: set[int] = set()
-        for slot in ring.walk(key):
+        scores, workers, slots = self._scores, self.workers, ring.slots
+        share = BOUND * (self._total + 1) / self._weight
+        start = ring.start(key)
+        passed = {slot for slot, worker in enumerate(workers) if worker in tried} if tried else set[int]()
+        for at in range(start - len(slots), start):
+            slot = slots[at]
             if slot in passed:
                 continue
             worker = workers[slot]

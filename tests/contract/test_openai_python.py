@@ -187,6 +187,7 @@ def test_what_is_the_operators_never_reaches_the_worker(client: OpenAI, worker: 
     sent = {"priority": -5, "cache_salt": "x", "chat_template": "{{ x }}", "kv_transfer_params": {}, "surprise": 1}
     client.chat.completions.create(model=CHAT, messages=[{"role": "user", "content": "Hello"}], extra_body=sent)
     (seen,) = worker.generation_requests
+    assert seen.body.pop("cache_salt") != sent.pop("cache_salt")  # the gateway's own, for the tenant
     assert not sent.keys() & seen.body.keys()
 
 

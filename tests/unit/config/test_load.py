@@ -151,7 +151,6 @@ def test_what_is_not_built_yet_is_refused_and_not_ignored() -> None:
     refused = problems_of(FULL)
     assert set(refused.values()) == {"is not available in this version of the gateway"}
     assert set(refused) == {
-        "models[0].balance",
         "observability.alerts",
     }
 

@@ -163,7 +163,7 @@ def test_a_conversation_stays_where_it_was() -> None:
     """With `prefix` a key's worker is the same until it has more than its share; then it is the next one's."""
     workers = make_workers(4)
     workers_set, rng = WorkerSet(workers, "prefix"), random.Random(3)
-    key = ring_key(b"conversation")
+    key = ring_key("conversation")
     home = workers_set.pick((), rng, key)
     assert home is not None
     assert {workers_set.pick((), rng, key) for _ in range(20)} == {home}
