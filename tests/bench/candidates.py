@@ -10,9 +10,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -21,6 +22,8 @@ from tests.bench.tools import BenchError
 
 MODEL = "google/gemma-3-270m"
 KEY = "bench-key-0123456789abcdef"
+KEYWORDS = 1000
+EVERYTHING = "gateway, everything on"
 GATEWAY_CORE, LOAD_CORE = 0, 1
 _START_DEADLINE_S = 60.0
 _STOP_DEADLINE_S = 15.0
@@ -127,6 +130,36 @@ http {{
 """
 
 
+_ENVOY_TYPES = "type.googleapis.com/envoy.extensions.filters"
+_ENVOY = """
+static_resources:
+  listeners:
+    - address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
+      filter_chains:
+        - filters:
+            - name: envoy.filters.network.http_connection_manager
+              typed_config:
+                "@type": {types}.network.http_connection_manager.v3.HttpConnectionManager
+                stat_prefix: bench
+                route_config:
+                  virtual_hosts:
+                    - name: all
+                      domains: ["*"]
+                      routes: [{{match: {{prefix: /}}, route: {{cluster: worker, timeout: 0s}}}}]
+                http_filters:
+                  - name: envoy.filters.http.router
+                    typed_config: {{"@type": {types}.http.router.v3.Router}}
+  clusters:
+    - name: worker
+      type: STATIC
+      circuit_breakers: {{thresholds: [{{max_connections: 20000, max_pending_requests: 20000, max_requests: 20000}}]}}
+      load_assignment:
+        cluster_name: worker
+        endpoints:
+          - lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {worker}}}}}}}}}]
+"""
+
+
 @contextlib.contextmanager
 def nginx(worker_port: int, folder: Path) -> Iterator[Running]:
     """proxy_pass with kept connections, no access log: the floor for a proxy."""
@@ -142,7 +175,7 @@ def nginx(worker_port: int, folder: Path) -> Iterator[Running]:
 def vllm_router(worker_port: int, folder: Path) -> Iterator[Running]:
     """Round robin over one worker, no key check: its default features, errors logged only."""
     port = free_port()
-    command = [str(tools.vllm_router()), "--host", "127.0.0.1", "--port", str(port)]
+    command = [str(tools.peer("vllm-router")), "--host", "127.0.0.1", "--port", str(port)]
     command += ["--worker-urls", f"http://127.0.0.1:{worker_port}", "--policy", "round_robin"]
     command += ["--log-level", "error", "--prometheus-port", str(free_port())]
     with _serving("vllm-router", command, port, folder) as running:
@@ -150,23 +183,75 @@ def vllm_router(worker_port: int, folder: Path) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
+def smg(worker_port: int, folder: Path) -> Iterator[Running]:
+    """SGLang's router for any OpenAI server: round robin over one worker, no keys."""
+    port = free_port()
+    command = [str(tools.peer("smg")), "launch", "--host", "127.0.0.1", "--port", str(port), "--backend", "openai"]
+    command += ["--worker-urls", f"http://127.0.0.1:{worker_port}", "--policy", "round_robin"]
+    command += ["--log-level", "error", "--prometheus-port", str(free_port())]
+    with _serving("smg", command, port, folder) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def envoy(worker_port: int, folder: Path) -> Iterator[Running]:
+    """One route to one cluster, no access log, one thread."""
+    port = free_port()
+    config = folder / "envoy.yaml"
+    config.write_text(_ENVOY.format(types=_ENVOY_TYPES, port=port, worker=worker_port))
+    command = [str(tools.peer("envoy")), "-c", str(config), "--concurrency", "1", "--log-level", "error"]
+    with _serving("envoy", [*command, "--disable-hot-restart"], port, folder) as running:
+        yield running
+
+
+@contextlib.contextmanager
 def gateway(worker_port: int, folder: Path) -> Iterator[Running]:
-    """With key check and request validation, and its log going to a file."""
-    config = folder / "gateway.yaml"
-    config.write_text(
-        yaml.safe_dump(
+    """With key check, request validation, metrics and usage, and its log going to a file."""
+    tenant: dict[str, Any] = {"id": "bench", "keys": [{"id": "bench", "secret": "${BENCH_KEY}"}]}
+    with _gateway("gateway", worker_port, folder, {"tenants": [tenant]}) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def gateway_with_everything(worker_port: int, folder: Path) -> Iterator[Running]:
+    """The same, with limits of three kinds counted in Redis, 1,000 keywords and the markup rules on what comes in."""
+    port = free_port()
+    redis = [tools.system_tool("redis-server", "redis-server"), "--port", str(port), "--bind", "127.0.0.1"]
+    limits = {"requests_per_minute": 10**9, "tokens_per_minute": 10**12, "concurrent_requests": 10**6}
+    rules: list[dict[str, Any]] = [
+        {"kind": "keywords", "words": [f"unwanted{number}" for number in range(KEYWORDS)], "action": "block"},
+        {"kind": "patterns", "set": "markup", "action": "redact"},
+    ]
+    sections = {
+        "redis": {"url": f"redis://127.0.0.1:{port}/0", "on_failure": "closed"},
+        "filters": {"bench": {"input": rules}},
+        "tenants": [
             {
-                "models": [{"name": MODEL, "workers": [{"url": f"http://127.0.0.1:{worker_port}"}]}],
-                "tenants": [{"id": "bench", "keys": [{"id": "bench", "secret": "${BENCH_KEY}"}]}],
+                "id": "bench",
+                "filter": "bench",
+                "limits": limits,
+                "keys": [{"id": "bench", "secret": "${BENCH_KEY}"}],
             }
-        )
-    )
-    log = folder / "gateway.log"
+        ],
+    }
+    with (
+        started("redis", [*redis, "--save", "", "--appendonly", "no"], LOAD_CORE, folder / "redis.log"),
+        _gateway(EVERYTHING, worker_port, folder, sections) as running,
+    ):
+        yield running
+
+
+@contextlib.contextmanager
+def _gateway(name: str, worker_port: int, folder: Path, sections: Mapping[str, Any]) -> Iterator[Running]:
+    config = folder / f"{name}.yaml"
+    models = [{"name": MODEL, "workers": [{"url": f"http://127.0.0.1:{worker_port}"}]}]
+    config.write_text(yaml.safe_dump({"models": models, **sections}))
+    log = folder / f"{name}.log"
     command = [sys.executable, "-m", "gateway", "serve", "--config", str(config), "--port", "0"]
-    with started("gateway", command, GATEWAY_CORE, log, {"BENCH_KEY": KEY}) as process:
+    with started(name, command, GATEWAY_CORE, log, {"BENCH_KEY": KEY}) as process:
         port = port_from_log(process, log)
-        await_chat("gateway", port, process, log)
-        yield Running("gateway", port, process.pid)
+        await_chat(name, port, process, log)
+        yield Running(name, port, process.pid)
 
 
 @contextlib.contextmanager
@@ -178,4 +263,11 @@ def _serving(name: str, command: list[str], port: int, folder: Path) -> Iterator
 
 
 Candidate = Callable[[int, Path], contextlib.AbstractContextManager[Running]]
-CANDIDATES: dict[str, Candidate] = {"nginx": nginx, "vllm-router": vllm_router, "gateway": gateway}
+CANDIDATES: dict[str, Candidate] = {
+    "nginx": nginx,
+    "envoy": envoy,
+    "vllm-router": vllm_router,
+    "smg": smg,
+    "gateway": gateway,
+    EVERYTHING: gateway_with_everything,
+}

