@@ -152,6 +152,8 @@ class RequestLines:
             parts.append(b',"prompt_tokens":%d,"completion_tokens":%d' % (usage.prompt_tokens, usage.completion_tokens))
         if record.stream:
             parts.append(b',"stream":true,"frames":%d' % record.frames)
+        if record.asked_model is not None:
+            parts.append(b',"asked_model":"%b"' % record.asked_model.encode("ascii"))
         if record.fallback_from is not None:
             parts.append(b',"fallback_from":%b' % _ENCODER.encode(record.fallback_from))
         if record.attempts > 1:

@@ -77,6 +77,8 @@ class RequestRecord(Struct):
     usage: Usage | None = None
     begun: bool = False
     """A worker has begun to answer: no other is asked any more."""
+    asked_model: str | None = None
+    """`auto` and its kin, where the gateway chose the model."""
     fallback_from: ModelName | None = None
     """The model that was asked for, where `model` stands in for it."""
     refused: bool = False

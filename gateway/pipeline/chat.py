@@ -4,8 +4,9 @@ from functools import partial
 
 import msgspec
 
-from gateway.errors import WorkerError
+from gateway.errors import InvalidRequest, WorkerError
 from gateway.observability.record import RequestRecord
+from gateway.pipeline.admission import check_size, choose_for, refused
 from gateway.pipeline.chat_request import ChatPlan, plan_chat
 from gateway.pipeline.deliver import answer_headers, deliver_stream, fetch_reply, gather_stream
 from gateway.pipeline.dispatch import WorkerCall
@@ -22,6 +23,7 @@ from gateway.pipeline.services import Inbound, Services, admit
 from gateway.ratelimit.estimates import asked_output_tokens
 from gateway.ratelimit.limiter import Demand
 from gateway.routing.fleet import ServedModel
+from gateway.routing.selection import AUTO_NAMES
 from gateway.values import Task, Usage
 from gateway.wire.chat import ChatRequest, parse_chat_request
 from gateway.wire.replies import NULL, ChatReply, RawReply, UsageBody, usage_body
@@ -41,7 +43,11 @@ async def chat(services: Services, inbound: Inbound) -> None:
     record = inbound.record
     request = parse_chat_request(inbound.body)
     record.stream = bool(request.stream)
-    model = admit(services, inbound.key, request.model, TASKS)
+    if request.model in AUTO_NAMES and services.fleet.find(request.model) is None:
+        model = choose_for(services, inbound, request)
+        record.asked_model = request.model
+    else:
+        model = admit(services, inbound.key, request.model, TASKS)
     record.model = model.name
     screening = screening_of(services, inbound)
     if screening is not None:
@@ -58,7 +64,11 @@ async def _serve(
 ) -> None:
     record = inbound.record
     tenant = inbound.key.tenant
-    plan = plan_chat(services, model, request, tenant.engine_fields)
+    try:
+        plan = plan_chat(services, model, request, tenant.engine_fields)
+    except InvalidRequest as error:
+        raise refused(services, inbound, request, error) from error
+    await check_size(services, inbound, model, request, plan)
     if plan.media:
         await check_media(plan.media)
     call = WorkerCall(

@@ -59,7 +59,7 @@ def answer_headers(record: RequestRecord) -> bytes:
         record.limit_lines,
         b"" if record.filter is None else record.filter.header_line(),
     )
-    if record.fallback_from is not None:
+    if record.fallback_from is not None or record.asked_model is not None:
         lines += b"x-gateway-model: %s\r\n" % (record.model or "").encode("ascii", "replace")
     return lines
 

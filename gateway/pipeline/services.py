@@ -66,6 +66,9 @@ def admit(services: Services, key: ApiKey, name: str, tasks: frozenset[Task]) ->
         message = f"Your key may not use the model '{name}'. GET /v1/models lists those you may use."
         raise ModelNotAllowed(message, param="model")
     if model.variant.task not in tasks:
+        fit = [each.name for each in services.fleet.models if key.may_use(each.name) and each.variant.task in tasks]
         message = f"The model '{name}' is for {model.variant.task}, not for this endpoint."
+        if fit:
+            message += f" Of the models you may use, these are: {', '.join(fit[:3])}."
         raise InvalidRequest(message, param="model")
     return model

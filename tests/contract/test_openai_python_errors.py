@@ -56,7 +56,6 @@ CASES = [
         "context_length_exceeded",
         "messages",
         {"messages": [{"role": "user", "content": "long " * 5000}]},
-        worker_asked=True,
         retryable=None,
     ),
     Case("wrong key", openai.AuthenticationError, 401, "invalid_request_error", "invalid_api_key", key="sk-wrong-key"),
