@@ -8,6 +8,7 @@ converted: 9007199254740993 and 1.0 leave as they came.
 import json
 import re
 from dataclasses import dataclass
+from json.encoder import encode_basestring
 from typing import Final
 
 from gateway.dialects.events import MAX_NESTING
@@ -50,7 +51,7 @@ def to_json(raw: Raw, view: SchemaView) -> str:
 
 def quote(text: str) -> str:
     """A JSON string. Lone surrogates, which UTF-8 has no bytes for, are escaped."""
-    encoded = json.dumps(text, ensure_ascii=False)
+    encoded = encode_basestring(text)
     return encoded if encoded.isascii() else _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", encoded)
 
 
@@ -75,8 +76,7 @@ def bare_json(text: str, view: SchemaView) -> str:
     A null that the schema doesn't allow stays null where it allows no string either: no type makes it right.
     """
     if view.any_type:
-        literal = spelled_literal(text)
-        return text if is_number(text) else quote(text) if literal is None else literal
+        return text if is_number(text) else spelled_literal(text) or quote(text)
     if view.string_only:
         return quote(text)
     scalar = _scalar(text, view)

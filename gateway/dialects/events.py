@@ -7,6 +7,8 @@ MAX_NESTING = 64
 """Containers inside each other in a call's arguments; deeper ones are text."""
 MAX_HELD_CHARS = 1_048_576
 """Text that may be held back while it is undecided what it is."""
+MAX_CALLS = 1024
+"""Calls of one reply; a model that makes more runs in circles."""
 
 
 @dataclass(frozen=True, slots=True)

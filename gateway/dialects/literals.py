@@ -56,6 +56,9 @@ class LiteralReader:
 
     def skip_space(self) -> str:
         """Moves to the next visible character and returns it; empty at the end."""
+        char = self.text[self.position : self.position + 1]
+        if not char.isspace():
+            return char
         found = _SPACE.match(self.text, self.position)
         self.position = found.end() if found else self.position
         return self.text[self.position : self.position + 1]

@@ -12,7 +12,7 @@ Markers are matched as text: an engine under a grammar spells them in ordinary c
 
 import re
 from collections.abc import Callable
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Final
 
 from gateway.dialects.call_head import MAX_HEAD_CHARS, Head, Verdict, read_bare_head, read_head, read_without_brace
@@ -30,7 +30,7 @@ _TO_PARSE: Final = re.compile(rb'<| "|\\[nrtu]|"finish_reason":"')
 """What makes a frame worth a look: a marker, white space at the end of a string, the answer's end."""
 
 
-class State(Enum):
+class State(IntEnum):
     START = auto()
     CONTENT = auto()
     MAYBE_THOUGHT = auto()

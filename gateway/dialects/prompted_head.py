@@ -1,10 +1,10 @@
 """Whether text that has begun may still be a call of a prompted dialect, told as soon as it can be."""
 
 import re
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Final
 
-from gateway.dialects.tool_set import ToolSet
+from gateway.dialects.tool_set import NAME_PREFIXES, ToolSet
 
 MAX_HEAD_CHARS: Final = 512
 
@@ -21,8 +21,12 @@ _LINE_PREFIX: Final = re.compile(r"[ \t*`-]*")
 _LINE_KEYWORD: Final = "function_call:"
 _FENCE: Final = re.compile(r"```(?P<language>\w*)[ \t]*(?P<newline>\r?\n\s*)?")
 
+_LINE_PATTERN: Final = rf"[ \t*`-]*+(?i:{_LINE_KEYWORD})"
+_OBJECT_PATTERN: Final = rf"\{{\s*+[\"'](?:{'|'.join(_JSON_KEYS)})[\"']"
+_PREFIX_PATTERN: Final = rf"(?:{'|'.join(map(re.escape, NAME_PREFIXES))})?"
 
-class Kind(Enum):
+
+class Kind(IntEnum):
     """What a beginning is of; MAYBE: more text will tell; NONE: no call."""
 
     MAYBE = auto()
@@ -51,6 +55,26 @@ def judge(head: str, tools: ToolSet, *, line_start: bool) -> Kind:
 def initials(tools: ToolSet) -> frozenset[str]:
     """The characters with which something may begin at the start of a line."""
     return frozenset("[{<`-*fFp") | {name[0] for name in tools.names if name}
+
+
+class Beginnings:
+    """Finds, in text that is long enough behind it, every place where something may begin, and hardly any other."""
+
+    __slots__ = ("anywhere", "at_line")
+
+    def __init__(self, tools: ToolSet) -> None:
+        names = "|".join(map(re.escape, sorted(tools.names, key=len, reverse=True)))
+        call = rf"(?:print\s*+\(\s*+)?{_PREFIX_PATTERN}(?:{names})\s*+\("
+        line = rf"```|{_LINE_PATTERN}|{call}"
+        inside = rf"\[\s*+(?:{_OBJECT_PATTERN}|(?:[^\W\d]\w*+\s*+=\s*+)?{call})|{_OBJECT_PATTERN}|<tool(?:_call)?>"
+        self.at_line: Final = re.compile(f"{line}|{inside}")
+        """At the first visible character of a line."""
+        self.anywhere: Final = re.compile(rf"\n[^\S\n]*+(?:{line})|{inside}")
+        """What begins a line is found by the line break before it."""
+
+
+IN_FENCE: Final = re.compile(rf"\n[^\S\n]*+(?:```|{_LINE_PATTERN})")
+"""The same inside a fence of other code."""
 
 
 def judge_in_fence(head: str, tools: ToolSet) -> Kind:

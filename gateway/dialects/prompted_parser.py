@@ -11,13 +11,13 @@ known tool, else the whole candidate is text; a fence of other code is text to i
 
 import re
 from collections.abc import Callable
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Final
 
 from gateway.dialects.call_tracker import CallTracker
 from gateway.dialects.events import MAX_HELD_CHARS, Event
 from gateway.dialects.json_calls import Calls
-from gateway.dialects.prompted_head import Kind, initials, judge, judge_in_fence
+from gateway.dialects.prompted_head import IN_FENCE, MAX_HEAD_CHARS, Beginnings, Kind, initials, judge, judge_in_fence
 from gateway.dialects.python_calls import read_call_line, read_calls
 from gateway.dialects.reply import ReplyBuilder, ReplyRules
 from gateway.dialects.tool_set import ToolSet
@@ -38,11 +38,12 @@ _TAG: Final = re.compile(r"<(tool_call|tool)>")
 _PLAIN_FRAME: Final = re.compile(rb'"content":"[^"\\\[{<]*[^"\\\[{<\s]"')
 _END_FRAME: Final = b'"finish_reason":"'
 _FENCE: Final = "```"
+_FAR_CHARS: Final = 4 * MAX_HEAD_CHARS
 _MAX_KNOWN: Final = 1024
 _MAX_KNOWN_CHARS: Final = 64
 
 
-class State(Enum):
+class State(IntEnum):
     TEXT = auto()
     HEAD = auto()
     BODY = auto()
@@ -56,6 +57,8 @@ class PromptedParser:
         """`prefix`: the prompt ended with this beginning of a call."""
         self._tools: Final = tools
         self._initials: Final = initials(tools)
+        self._beginnings: Beginnings | None = None
+        """Made for the first long text."""
         self._out: Final = ReplyBuilder(rules)
         self._state = State.TEXT
         self._line_start = True
@@ -111,11 +114,15 @@ class PromptedParser:
             start = visible.start() if visible else len(text)
             if start > position:
                 self._out.content(text[position:start])
-            if visible and visible[0] in self._initials and _LINE_HEAD.match(text, start):
+            if visible and visible[0] in self._initials and self._may_begin_line(text, start):
                 self._state = State.HEAD
             elif visible:
                 self._line_start = False
             return start
+        if len(text) - position > _FAR_CHARS:
+            far = self._far(text, position)
+            if far > position:
+                return far
         found = _TRIGGER.search(text, position)
         while found and self._in_fence and found[0] != "\n":
             found = _TRIGGER.search(text, found.end())
@@ -130,6 +137,31 @@ class PromptedParser:
         if found.start() > position:
             self._out.content(text[position : found.start()])
         return found.start()
+
+    def _may_begin_line(self, text: str, start: int) -> bool:
+        far = len(text) - start > _FAR_CHARS
+        pattern = self._far_beginnings().at_line if far else _LINE_HEAD
+        return pattern.match(text, start) is not None
+
+    def _far_beginnings(self) -> Beginnings:
+        if self._beginnings is None:
+            self._beginnings = Beginnings(self._tools)
+        return self._beginnings
+
+    def _far(self, text: str, position: int) -> int:
+        """Lets go what can't begin anything, in a long text: short ones, and the end of this, are looked at closely.
+
+        What is searched for shows in MAX_HEAD_CHARS, so that the result is the same as from looking closely.
+        """
+        found = (IN_FENCE if self._in_fence else self._far_beginnings().anywhere).search(text, position)
+        stop = len(text) - _FAR_CHARS // 2
+        if found and found.start() < stop:
+            stop = found.start()
+        if stop > position:
+            self._out.content(text[position:stop])
+            line = text.rfind("\n", position, stop) + 1
+            self._line_start = line > position and not text[line:stop].strip()
+        return stop
 
     def _release(self, text: str) -> None:
         """Held text is content after all."""

@@ -7,6 +7,7 @@ import re
 from typing import Final
 
 from gateway.dialects.arguments import Raw, to_json
+from gateway.dialects.events import MAX_CALLS
 from gateway.dialects.json_calls import Calls, calls_of
 from gateway.dialects.literals import LiteralReader, NotALiteral
 from gateway.dialects.tool_set import DeclaredTool, ToolSet
@@ -21,13 +22,17 @@ _LINE_END: Final = re.compile(r"[\s`.]*$")
 
 
 def read_calls(text: str, tools: ToolSet) -> Calls | None:
-    """The calls that the text consists of: a list, calls one after the other, or JSON. None: something else."""
+    """The calls that the text consists of: a list, calls one after the other, or JSON. None: something else.
+
+    No more than MAX_CALLS of them are read.
+    """
     reader = LiteralReader(text)
     try:
         calls = _read_any(reader, tools)
     except NotALiteral:
         return None
-    return None if reader.skip_space() else calls
+    complete = not reader.skip_space() or (calls is not None and len(calls) >= MAX_CALLS)
+    return calls if complete else None
 
 
 def read_call_line(text: str, tools: ToolSet) -> Calls | None:
@@ -55,10 +60,12 @@ def _read_any(reader: LiteralReader, tools: ToolSet) -> Calls | None:
             return calls_of(reader.value(), tools)
         while not reader.take("]"):
             calls.append(_read_call(reader, tools))
+            if len(calls) == MAX_CALLS:
+                break
             if not reader.take(",") and reader.skip_space() != "]":
                 raise NotALiteral
         return calls or None
-    while reader.skip_space():
+    while reader.skip_space() and len(calls) < MAX_CALLS:
         calls.append(_read_line_or_call(reader, tools))
         reader.match(_BETWEEN_CALLS)
     return calls or None

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from gateway.dialects.control_tokens import MarkerRestorer
 from gateway.dialects.events import (
+    MAX_CALLS,
     ArgumentsDelta,
     CallStart,
     ContentDelta,
@@ -32,10 +33,6 @@ class Judge(Protocol):
     def problem(self, arguments: str) -> str:
         """What the JSON text breaks; empty when nothing."""
         ...
-
-
-MAX_CALLS: Final = 1024
-"""Calls of one reply; a model that makes more runs in circles."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ certain point, from which a `fork` can try another reading.
 """
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Final, Self
 
 from gateway.dialects.arguments import bare_json, is_number, quote, spelled_literal, string_json
@@ -25,9 +26,20 @@ _CLOSERS: Final = {"}": "{", ")": "{", "]": "["}
 _SPACE: Final = frozenset(" \n\t\r")
 _STRING_END: Final = " \n\t\r}])"
 """What may stand between a string's last character and the end of a call that forgot to close it."""
+_RUN_CHARS: Final = 64
+# What is common enough to be taken at once, by the state that it comes in.
+_LITERAL: Final = r"(-?(?:0|[1-9]\d{0,64})(?:\.\d{1,64})?|true|false|null),"
+_MEMBER_RUN: Final = re.compile(rf"[ \n\t\r,]{{2,}}|([a-zA-Z_][\w-]{{0,64}}):{_LITERAL}")
+_ITEM_RUN: Final = re.compile(rf"[ \n\t\r]{{2,}}|{_LITERAL}")
+_SPACE_RUN: Final = re.compile(r"[ \n\t\r]{2,}")
+_KEY_RUN: Final = re.compile(rf"[^:{{}}\[\],()]{{2,{_RUN_CHARS}}}")
+_QUOTED_KEY_RUN: Final = re.compile(rf'[^"]{{2,{_RUN_CHARS}}}')
+_BARE_RUN: Final = re.compile(rf"[^,}}\])]{{2,{_RUN_CHARS}}}")
+_QUOTED_RUN: Final = re.compile(r'[^"]{2,}')
 
 
-class State(Enum):
+class State(IntEnum):
+    # integers are hashed faster than members of an Enum
     KEY = auto()
     BARE_KEY = auto()
     QUOTED_KEY = auto()
@@ -83,16 +95,16 @@ class ArgumentScanner:
         self._mark = self.state
         self._since: list[str] = []
         self._from = self._position = 0
-        self._on: dict[State, Callable[[str], None]] = {
-            State.KEY: self._in_key_place,
-            State.BARE_KEY: self._in_bare_key,
-            State.QUOTED_KEY: self._in_quoted_key,
-            State.COLON: self._at_colon,
-            State.VALUE: self._at_value,
-            State.BARE: self._in_bare,
-            State.QUOTED: self._in_quoted,
-            State.QUOTED_END: self._after_quoted,
-            State.AFTER: self._after_value,
+        self._on: dict[State, tuple[Callable[[str], None], re.Pattern[str] | None]] = {
+            State.KEY: (self._in_key_place, _MEMBER_RUN),
+            State.BARE_KEY: (self._in_bare_key, _KEY_RUN),
+            State.QUOTED_KEY: (self._in_quoted_key, _QUOTED_KEY_RUN),
+            State.COLON: (self._at_colon, None),
+            State.VALUE: (self._at_value, _ITEM_RUN),
+            State.BARE: (self._in_bare, _BARE_RUN),
+            State.QUOTED: (self._in_quoted, _QUOTED_RUN),
+            State.QUOTED_END: (self._after_quoted, None),
+            State.AFTER: (self._after_value, _SPACE_RUN),
         }
 
     @property
@@ -143,17 +155,51 @@ class ArgumentScanner:
             self._text.append(text)
             self._since.append(text)
             return
-        self._from = 0
-        for position, char in enumerate(text):
+        self._from = position = 0
+        while position < len(text) and self.state is not State.BROKEN:
             if self.state is State.DONE:
-                rest = text[position:].lstrip(_STRING_END)
-                self.extra += rest
+                self.extra += text[position:].lstrip(_STRING_END)
                 return
+            take, common = self._on[self.state]
+            run = common.match(text, position) if common else None
+            if run and self._takes_run(run):
+                position = run.end()
+                continue
             self._position = position
-            self._on[self.state](char)
-            if self.state is State.BROKEN:
-                break
+            take(text[position])
+            position += 1
         self._since.append(text[self._from :])
+
+    def _takes_run(self, run: re.Match[str]) -> bool:
+        """Takes at once what its characters would add up to; False: each has to be looked at."""
+        match self.state:
+            case State.KEY | State.VALUE | State.AFTER if run.lastindex is None:
+                return True
+            case State.KEY:
+                return self._takes_scalar(run[2], run.end(), run[1])
+            case State.VALUE:
+                return self._stack[-1].opener == "[" and self._takes_scalar(run[1], run.end())
+            case State.BARE | State.QUOTED if self._lenient or self.state is State.QUOTED:
+                self._text.extend(run[0])
+            case _ if len(self._text) < _MAX_SCALAR_CHARS - _RUN_CHARS:
+                self._text.extend(run[0])
+            case _:
+                return False
+        return True
+
+    def _takes_scalar(self, text: str, end: int, key: str | None = None) -> bool:
+        """A number or literal up to the comma behind it, under `key` or as an item."""
+        frame = self._stack[-1]
+        view = self._view if key is None else frame.view.member(key)
+        if view.string_only:
+            return False
+        if key is not None:
+            self._key = key
+        self._view = view
+        self.out.append(self._prefix() + bare_json(text, view))
+        self._position = end - 1
+        self._expect_next()
+        return True
 
     def quote(self, marker: str) -> None:
         """Takes the marker that stands around strings."""
@@ -273,8 +319,7 @@ class ArgumentScanner:
 
     def _end_bare(self) -> None:
         text = "".join(self._text).strip()
-        literal = is_number(text) or spelled_literal(text) is not None
-        if self._lenient or (literal and not self._view.string_only):
+        if self._lenient or (not self._view.string_only and _is_literal(text)):
             self._emit(bare_json(text, self._view))
         else:
             self.state = State.BROKEN
@@ -404,6 +449,10 @@ class ArgumentScanner:
         self.state = self._mark = state
         self._since = []
         self._from = self._position + 1
+
+
+def _is_literal(text: str) -> bool:
+    return is_number(text) or spelled_literal(text) is not None
 
 
 def _unescaped(text: str) -> str:

@@ -13,12 +13,17 @@ _MAX_BRANCHES: Final = 64
 class SchemaView:
     """The types that a JSON Schema allows at one place, resolved only as far as somebody looks."""
 
-    __slots__ = ("_root", "_schemas", "types")
+    __slots__ = ("_any_item", "_members", "_other_member", "_root", "_schemas", "types")
 
     def __init__(self, schemas: Iterable[object], root: Mapping[str, Any]) -> None:
         self._root = root
         self._schemas = [branch for schema in schemas for branch in self._branches(schema)]
         self.types: Final = self._types()
+        self._members: dict[str, SchemaView] = {}
+        """Of declared keys that have been asked for."""
+        self._other_member: SchemaView | None = None
+        self._any_item: SchemaView | None = None
+        """Of every element, where all are alike."""
 
     @classmethod
     def of(cls, schema: Mapping[str, Any] | None) -> Self:
@@ -27,17 +32,29 @@ class SchemaView:
 
     def member(self, key: str) -> "SchemaView":
         """The value under `key` of an object here."""
+        known = self._members.get(key)
+        if known is not None:
+            return known
         found: list[object] = []
+        declared = False
         for schema in self._schemas:
             properties = schema.get("properties")
             if is_object(properties) and key in properties:
                 found.append(properties[key])
+                declared = True
             elif "additionalProperties" in schema:
                 found.append(schema["additionalProperties"])
-        return SchemaView(found, self._root)
+        if declared:
+            view = self._members[key] = SchemaView(found, self._root)
+            return view
+        if self._other_member is None:
+            self._other_member = SchemaView(found, self._root)
+        return self._other_member
 
     def item(self, index: int) -> "SchemaView":
         """The element `index` of an array here."""
+        if self._any_item is not None:
+            return self._any_item
         found: list[object] = []
         for schema in self._schemas:
             prefix = schema.get("prefixItems")
@@ -45,7 +62,10 @@ class SchemaView:
                 found.append(prefix[index])
             elif "items" in schema:
                 found.append(schema["items"])
-        return SchemaView(found, self._root)
+        view = SchemaView(found, self._root)
+        if not any("prefixItems" in schema for schema in self._schemas):
+            self._any_item = view
+        return view
 
     @property
     def keys(self) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gateway.dialects.schema_view import SchemaView
 
-_PREFIXES: Final = ("functions.", "default_api:", "default_api.", "functions:")
+NAME_PREFIXES: Final = ("functions.", "default_api:", "default_api.", "functions:")
 """What models put before a tool's name, from their training."""
 
 
@@ -40,7 +40,7 @@ class ToolSet:
         self._by_name: Final = {tool.name: tool for tool in self._tools} | {
             tool.wire_name: tool for tool in self._tools
         }
-        self.longest: Final = max(map(len, self._by_name), default=0) + max(map(len, _PREFIXES))
+        self.longest: Final = max(map(len, self._by_name), default=0) + max(map(len, NAME_PREFIXES))
         """Characters of the longest name that can be found."""
 
     def __iter__(self) -> Iterator[DeclaredTool]:
@@ -59,7 +59,7 @@ class ToolSet:
         name = written.strip()
         found = self._by_name.get(name)
         if found is None:
-            for prefix in _PREFIXES:
+            for prefix in NAME_PREFIXES:
                 if name.startswith(prefix):
                     return self._by_name.get(name[len(prefix) :])
         return found
@@ -68,7 +68,7 @@ class ToolSet:
         """Whether more characters could make `written` a tool's name."""
         if len(written) > self.longest:
             return False
-        if any(prefix.startswith(written) for prefix in _PREFIXES):
+        if any(prefix.startswith(written) for prefix in NAME_PREFIXES):
             return True
-        names = [written, *(written[len(prefix) :] for prefix in _PREFIXES if written.startswith(prefix))]
+        names = [written, *(written[len(prefix) :] for prefix in NAME_PREFIXES if written.startswith(prefix))]
         return any(known.startswith(name) for name in names for known in self._by_name)
