@@ -21,7 +21,7 @@ from tests.bench import tools
 from tests.bench.tools import BenchError
 
 MODEL = "google/gemma-3-270m"
-KEY = "bench-key-0123456789abcdef"
+KEY = "sk-bench-key-0123456789abcdef"
 KEYWORDS = 1000
 EVERYTHING = "gateway, everything on"
 GATEWAY_CORE, LOAD_CORE = 0, 1
@@ -205,6 +205,26 @@ def envoy(worker_port: int, folder: Path) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
+def litellm(worker_port: int, folder: Path) -> Iterator[Running]:
+    """Its proxy with one worker process and a master key, without a database."""
+    port = free_port()
+    config = folder / "litellm.yaml"
+    target = {"model": f"openai/{MODEL}", "api_base": f"http://127.0.0.1:{worker_port}/v1", "api_key": "none"}
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "model_list": [{"model_name": MODEL, "litellm_params": target}],
+                "general_settings": {"master_key": KEY},
+                "litellm_settings": {"telemetry": False, "num_retries": 0},
+            }
+        )
+    )
+    command = [str(tools.peer("litellm")), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+    with _serving("litellm", [*command, "--num_workers", "1"], port, folder) as running:
+        yield running
+
+
+@contextlib.contextmanager
 def gateway(worker_port: int, folder: Path) -> Iterator[Running]:
     """With key check, request validation, metrics and usage, and its log going to a file."""
     tenant: dict[str, Any] = {"id": "bench", "keys": [{"id": "bench", "secret": "${BENCH_KEY}"}]}
@@ -270,4 +290,7 @@ CANDIDATES: dict[str, Candidate] = {
     "smg": smg,
     "gateway": gateway,
     EVERYTHING: gateway_with_everything,
+    "litellm": litellm,
 }
+UNARY_ONLY = frozenset({"litellm"})
+"""Too slow for the load of streams."""

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from tests.bench import process_tree
-from tests.bench.candidates import CANDIDATES, Running, mock_worker
+from tests.bench.candidates import CANDIDATES, UNARY_ONLY, Running, mock_worker
 from tests.bench.load import measure_streams, measure_unary
 from tests.bench.report import Rounds, as_json, as_table
 from tests.bench.tools import BenchError
@@ -51,7 +51,7 @@ def measure(target: Running, rounds: Rounds, args: argparse.Namespace) -> None:
         p50_ms=unary.p50_ms,
         p99_ms=unary.p99_ms,
     )
-    if args.streams:
+    if args.streams and target.name not in UNARY_ONLY:
         seconds = args.chunks * args.interval_ms / 1000 + _STREAM_EXTRA_S
         rounds.add(cpu_us_per_chunk=measure_streams(target, args.streams, args.chunks, seconds).cpu_us_per_chunk)
     rounds.add(memory_mb=process_tree.peak_memory_mb(target.pid))

