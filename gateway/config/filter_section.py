@@ -41,9 +41,6 @@ def _read_filter(section: Section) -> FilterSettings:
         limits=_read_limits(limits) if section.has("limits") else None,
         stream=_read_window(stream),
     )
-    for index, rule in enumerate(settings.output):
-        if isinstance(rule, ClassifierRule):
-            section.report("output", "a classifier of answers is not available in this version", item=index)
     section.close()
     return settings
 

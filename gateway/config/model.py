@@ -366,12 +366,12 @@ class FilterLimits:
 
 @dataclass(frozen=True, slots=True)
 class StreamWindow:
-    """`filters.NAME.stream`: how much of a streamed reply may wait until it is cleared."""
+    """`filters.NAME.stream`: how much of a streamed reply may wait for a classifier."""
 
     window_chars: int = 512
-    """The longest match that a rule can make across chunks, and the text that a classifier judges at once."""
+    """So much new text is judged at once, together with as much of what went before."""
     window_s: float = 2
-    """A classifier that takes longer for a window counts as one that doesn't answer."""
+    """Less is judged when it has waited so long. A classifier that takes longer counts as one that doesn't answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,14 @@
 
 from collections.abc import Iterator
 from hashlib import sha256
+from typing import Final
 
 from gateway.config.model import ClassifierRule, Settings
 from gateway.config.problems import Problem, did_you_mean, key_path, quoted
-from gateway.values import Variant
+from gateway.values import Family, Variant
+
+CLASSIFIER_FAMILY: Final[Family] = "shieldgemma"
+"""Of the models that judge text; ShieldGemma 2 judges images."""
 
 
 def broken_references(settings: Settings) -> Iterator[Problem]:
@@ -14,7 +18,7 @@ def broken_references(settings: Settings) -> Iterator[Problem]:
     yield from _tenant_clashes(settings)
     yield from _secret_clashes(settings)
     yield from _unknown_fallbacks(settings)
-    yield from _unknown_classifiers(settings)
+    yield from _unfit_classifiers(settings)
     yield from _unknown_in_tenants(settings)
     yield from counts_apart(settings)
 
@@ -106,7 +110,8 @@ def _unfit_fallback(path: str, variant: Variant, other: Variant) -> Iterator[Pro
         yield Problem(path, f"is for {other.task}, not for {variant.task}")
 
 
-def _unknown_classifiers(settings: Settings) -> Iterator[Problem]:
+def _unfit_classifiers(settings: Settings) -> Iterator[Problem]:
+    families = {name: model.variant.family for model in settings.models for name in (model.name, *model.aliases)}
     names = _names(settings)
     for name, rules in settings.filters.items():
         path = key_path("filters", name)
@@ -114,6 +119,9 @@ def _unknown_classifiers(settings: Settings) -> Iterator[Problem]:
             for at, rule in enumerate(listed):
                 if isinstance(rule, ClassifierRule):
                     yield from _unknown_model(f"{path}.{side}[{at}].model", rule.model, names)
+                    if families.get(rule.model, CLASSIFIER_FAMILY) != CLASSIFIER_FAMILY:
+                        message = f"{quoted(rule.model)} doesn't judge text: a ShieldGemma 1 does"
+                        yield Problem(f"{path}.{side}[{at}].model", message)
 
 
 def _unknown_in_tenants(settings: Settings) -> Iterator[Problem]:

@@ -50,9 +50,11 @@ class Verdict(Struct, frozen=True):
 class ClassifierFailedError(Exception):
     """No verdict: the model is not there, took too long, or gave an answer that is none."""
 
-    def __init__(self, reason: FailureReason, detail: str = "") -> None:
+    def __init__(self, reason: FailureReason, detail: str = "", verdicts: "Sequence[Sequence[Verdict]]" = ()) -> None:
+        """`verdicts`: those that came before or beside the failure."""
         super().__init__(detail or reason)
         self.reason: FailureReason = reason
+        self.verdicts = verdicts
 
 
 class Classifier(Protocol):
@@ -74,13 +76,16 @@ def check_of(rule: ClassifierRule) -> ClassifierCheck:
 def decide(check: ClassifierCheck, outcome: Sequence[Sequence[Verdict]] | ClassifierFailedError) -> tuple[Finding, ...]:
     """Return what follows from the verdicts: a finding per violated policy; none when the text may pass.
 
-    Without verdicts, `on_error: closed` acts as if there were a violation, and `open` leaves a flag for the log.
+    Where verdicts are missing, `on_error: closed` acts as if there were a violation, and `open` leaves a flag for the
+    log; those that came count either way.
     """
-    if isinstance(outcome, ClassifierFailedError):
-        return (Finding("classifier.unavailable", "flag" if check.on_error == "open" else check.action),)
+    failed = isinstance(outcome, ClassifierFailedError)
     counts: dict[Policy, int] = {}
-    for verdicts in outcome:
+    for verdicts in outcome.verdicts if isinstance(outcome, ClassifierFailedError) else outcome:
         for verdict in verdicts:
             if verdict.probability >= check.threshold:
                 counts[verdict.policy] = counts.get(verdict.policy, 0) + 1
-    return tuple(Finding(f"classifier.{policy}", check.action, count) for policy, count in counts.items())
+    found = tuple(Finding(f"classifier.{policy}", check.action, count) for policy, count in counts.items())
+    if not failed:
+        return found
+    return (*found, Finding("classifier.unavailable", "flag" if check.on_error == "open" else check.action))

@@ -26,6 +26,11 @@ class FilterPolicy:
     salt: bytes = field(default=b"", repr=False)
     """Of the hashes of content in the log."""
 
+    @property
+    def reads_answers(self) -> bool:
+        """Whether there are rules for answers."""
+        return bool(self.output.rules or self.output_checks)
+
     def checks(self, side: Side) -> tuple[ClassifierCheck, ...]:
         """Return what a classifier is to judge of one side."""
         return self.input_checks if side == "input" else self.output_checks

@@ -17,9 +17,10 @@ from gateway.pipeline.limits import count_prompt, hold, prompt_tokens_of, releas
 from gateway.pipeline.media import check_media
 from gateway.pipeline.prompt_head import head_key
 from gateway.pipeline.relay import ChunkEditor, StreamRelay, rename_pair
-from gateway.pipeline.screening import InputScreening, policy_of, screen_chat, screening_of
-from gateway.pipeline.screening_reply import ScreenedEditor, output_screening
+from gateway.pipeline.screening import InputScreening, screen_chat, screening_of
+from gateway.pipeline.screening_reply import OutputScreening, ScreenedEditor, screening_of_answer
 from gateway.pipeline.services import Inbound, Services, admit
+from gateway.pipeline.stream_gate import gate_of
 from gateway.ratelimit.estimates import asked_output_tokens
 from gateway.ratelimit.limiter import Demand
 from gateway.routing.fleet import ServedModel
@@ -108,12 +109,12 @@ async def _answer(
     if screening is not None and record.filter is None:
         await screening.clear(services)
     if not plan.prepared.judged:
-        await _ask(services, inbound, model, request, plan, call)
+        await _ask(services, inbound, model, request, plan, call, screening)
         return
     spent = Usage(0, 0)
     for attempt in range(MAX_TRIES):
         try:
-            await _ask(services, inbound, model, request, plan, call)
+            await _ask(services, inbound, model, request, plan, call, screening)
         except UnusableReplyError:
             if inbound.client.streaming or attempt + 1 == MAX_TRIES:
                 raise
@@ -126,21 +127,33 @@ async def _answer(
 
 
 async def _ask(
-    services: Services, inbound: Inbound, model: ServedModel, request: ChatRequest, plan: ChatPlan, call: WorkerCall
+    services: Services,
+    inbound: Inbound,
+    model: ServedModel,
+    request: ChatRequest,
+    plan: ChatPlan,
+    call: WorkerCall,
+    screening: InputScreening | None,
 ) -> None:
+    answer = None if screening is None else screening_of_answer(screening)
     if request.stream:
-        await _stream(services, inbound, model, request, plan, call)
+        await _stream(services, inbound, model, request, plan, call, answer)
         return
     record = inbound.record
     reply = await _reply(services, model, plan, call, record)
-    screening = None if record.filter is None else output_screening(policy_of(services, inbound), record)
-    if screening is not None:
-        await screening.screen_chat(reply)
+    if answer is not None:
+        await answer.screen_chat(reply, services.classifier)
     await inbound.client.send_json(_ENCODER.encode(reply), answer_headers(record))
 
 
 async def _stream(
-    services: Services, inbound: Inbound, model: ServedModel, request: ChatRequest, plan: ChatPlan, call: WorkerCall
+    services: Services,
+    inbound: Inbound,
+    model: ServedModel,
+    request: ChatRequest,
+    plan: ChatPlan,
+    call: WorkerCall,
+    answer: OutputScreening | None,
 ) -> None:
     prepared = plan.prepared
     editor: ChunkEditor | None = None
@@ -152,16 +165,15 @@ async def _stream(
             must_call=prepared.must_call,
             legacy=prepared.legacy,
         )
-    record = inbound.record
-    screening = None if record.filter is None else output_screening(policy_of(services, inbound), record)
-    if screening is not None:
-        editor = ScreenedEditor(screening, editor, model=model.name, choices=plan.choices)
+    screened: ScreenedEditor | None = None
+    if answer is not None:
+        editor = screened = ScreenedEditor(answer, editor, model=model.name, choices=plan.choices)
     relay = StreamRelay(
         show_usage=bool(request.stream_options and request.stream_options.include_usage),
         rename=rename_pair(model.served_name, model.name),
         editor=editor,
     )
-    await deliver_stream(services, model, call, inbound, relay)
+    await deliver_stream(services, model, call, inbound, relay, gate_of(answer, screened, services.classifier))
 
 
 async def _reply(

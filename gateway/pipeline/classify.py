@@ -132,9 +132,10 @@ class FleetClassifier:
         except TooLongError as error:
             raise ClassifierFailedError("nonsense", str(error)) from error
         answers = await self.ask(model, questions, self._services.clock() + check.timeout_s)
+        found = verdicts(answers.answered, len(passages), check.policies)
         if answers.failure is not None:
-            raise answers.failure
-        return verdicts(answers.answered, len(passages), check.policies)
+            raise ClassifierFailedError(answers.failure.reason, str(answers.failure), found)
+        return found
 
     def about_texts(
         self, model: ServedModel, policies: Sequence[Policy], passages: Sequence[Passage]

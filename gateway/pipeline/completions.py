@@ -17,9 +17,10 @@ from gateway.pipeline.fallback import serve_or_fall_back
 from gateway.pipeline.limits import hold, release
 from gateway.pipeline.prompt_head import head_key
 from gateway.pipeline.relay import StreamRelay, rename_pair
-from gateway.pipeline.screening import InputScreening, policy_of, screening_of
-from gateway.pipeline.screening_reply import ScreenedEditor, output_screening
+from gateway.pipeline.screening import InputScreening, screening_of
+from gateway.pipeline.screening_reply import OutputScreening, ScreenedEditor, screening_of_answer
 from gateway.pipeline.services import Inbound, Services, admit
+from gateway.pipeline.stream_gate import gate_of
 from gateway.ratelimit.estimates import estimate_prompt_tokens
 from gateway.ratelimit.limiter import Demand
 from gateway.routing.fleet import ServedModel
@@ -93,7 +94,8 @@ async def _serve(
     try:
         if screening is not None and record.filter is None:
             await screening.clear(services)
-        await _answer(services, inbound, model, request, call, demand.choices)
+        answer = None if screening is None else screening_of_answer(screening)
+        await _answer(services, inbound, model, request, call, demand.choices, answer)
     finally:
         release(held, inbound)
 
@@ -103,24 +105,30 @@ async def _no_count() -> None:
 
 
 async def _answer(
-    services: Services, inbound: Inbound, model: ServedModel, request: CompletionRequest, call: WorkerCall, choices: int
+    services: Services,
+    inbound: Inbound,
+    model: ServedModel,
+    request: CompletionRequest,
+    call: WorkerCall,
+    choices: int,
+    answer: OutputScreening | None,
 ) -> None:
     record = inbound.record
-    screening = None if record.filter is None else output_screening(policy_of(services, inbound), record)
     if request.stream:
+        editor = None if answer is None else ScreenedEditor(answer, None, model=model.name, choices=choices)
         relay = StreamRelay(
             show_usage=bool(request.stream_options and request.stream_options.include_usage),
             rename=rename_pair(model.served_name, model.name),
-            editor=None if screening is None else ScreenedEditor(screening, None, model=model.name, choices=choices),
+            editor=editor,
         )
-        await deliver_stream(services, model, call, inbound, relay)
+        await deliver_stream(services, model, call, inbound, relay, gate_of(answer, editor, services.classifier))
         return
     reply = await fetch_reply(services, model, call, record, _REPLY)
     record.usage = (reply.usage or UsageBody()).to_usage()
     reply.model = model.name
     reply.usage = usage_body(record.usage)
-    if screening is not None:
-        await screening.screen_completion(reply)
+    if answer is not None:
+        await answer.screen_completion(reply, services.classifier)
     await inbound.client.send_json(_ENCODER.encode(reply), answer_headers(record))
 
 

@@ -1,5 +1,6 @@
 """Bringing a worker's answer to the client: a stream by its bytes, anything else as one decoded reply."""
 
+import asyncio
 from typing import TypeVar
 
 import msgspec
@@ -11,6 +12,7 @@ from gateway.pipeline.client import Client
 from gateway.pipeline.dispatch import WorkerCall, dispatch
 from gateway.pipeline.relay import DONE_FRAME, StreamRelay
 from gateway.pipeline.services import Inbound, Services
+from gateway.pipeline.stream_gate import StreamGate
 from gateway.pipeline.worker_errors import error_of_failure
 from gateway.routing.fleet import ServedModel
 from gateway.upstream.client import Reply
@@ -65,9 +67,16 @@ def answer_headers(record: RequestRecord) -> bytes:
 
 
 async def deliver_stream(
-    services: Services, model: ServedModel, call: WorkerCall, inbound: Inbound, relay: StreamRelay
+    services: Services,
+    model: ServedModel,
+    call: WorkerCall,
+    inbound: Inbound,
+    relay: StreamRelay,
+    gate: StreamGate | None = None,
 ) -> None:
     """Ask a worker and pass its stream on until it ends; what the relay counted is left in the record.
+
+    With a gate, what the relay gives out waits there until it is judged.
 
     Raises the GatewayError that the client gets, or that ends the stream when the worker breaks off, fails or falls
     silent.
@@ -75,7 +84,7 @@ async def deliver_stream(
     record = inbound.record
     heartbeat = StreamHeartbeat(inbound.client, record, services.server)
     dispatched = await dispatch(services, model, call, record, heartbeat)
-    pump = _Pump(inbound, relay, heartbeat, services)
+    pump = _Pump(inbound, relay, heartbeat, services, gate)
     try:
         await pump.run(dispatched.reply)
     except UpstreamFailure as failure:
@@ -102,7 +111,9 @@ class _Pump:
         relay: StreamRelay,
         heartbeat: StreamHeartbeat,
         services: Services,
+        gate: StreamGate | None,
     ) -> None:
+        self._gate = gate
         self._client = inbound.client
         self._record = inbound.record
         self._relay = relay
@@ -111,6 +122,46 @@ class _Pump:
         self._violation: UpstreamFailure | None = None
 
     async def run(self, reply: Reply) -> None:
+        rest = b""
+        if self._gate is None:
+            await self._read(reply)
+        else:
+            rest = await self._read_judged(reply, self._gate)
+        if not self._client.streaming:
+            if not rest:
+                raise WorkerError("The model's worker ended its answer before it began.")
+            self._begin()
+        await self._client.end_stream(rest + DONE_FRAME)
+        if self._relay.done and not self._relay.cut:
+            await _drain(reply)
+
+    async def _read_judged(self, reply: Reply, gate: StreamGate) -> bytes:
+        """Read the stream while it is judged; return the frames that end it where it is a violation."""
+        reading = asyncio.create_task(self._read(reply), name="read stream")
+        judging = asyncio.create_task(gate.run(self._send), name="judge stream")
+        try:
+            await asyncio.wait((reading, judging), return_when=asyncio.FIRST_COMPLETED)
+            if not judging.done():
+                await reading
+                gate.close()
+            return await judging
+        finally:
+            reading.cancel()
+            judging.cancel()
+            await asyncio.gather(reading, judging, return_exceptions=True)
+
+    async def _send(self, data: bytes) -> None:
+        if not self._client.streaming:
+            self._begin()
+        if not self._client.write_chunk(data):
+            await self._client.drain()
+
+    def _begin(self) -> None:
+        self._record.first_byte_at = self._clock()
+        self._client.begin_stream(answer_headers(self._record))
+
+    async def _read(self, reply: Reply) -> None:
+        """Read until the relay is done."""
         relay, heartbeat = self._relay, self._heartbeat
         heartbeat.heard()
         while True:
@@ -121,11 +172,6 @@ class _Pump:
             if relay.failure is not None:
                 raise relay.failure
             if relay.done:
-                if not self._client.streaming:
-                    raise WorkerError("The model's worker ended its answer before it began.")
-                await self._client.end_stream(DONE_FRAME)
-                if not relay.cut:
-                    await _drain(reply)
                 return
             if heard or relay.frames != frames:
                 heartbeat.heard()
@@ -133,6 +179,8 @@ class _Pump:
                 await heartbeat.beat()
             elif reply.exhausted:
                 raise WorkerError("The model's worker broke off before the answer was complete.")
+            elif self._gate is not None:
+                await self._gate.room()
             else:
                 await self._client.drain()
 
@@ -147,9 +195,11 @@ class _Pump:
         more = not relay.done and relay.failure is None
         if not out:
             return more
+        if self._gate is not None:
+            self._gate.add(out)
+            return more and not self._gate.full
         if not self._client.streaming:
-            self._record.first_byte_at = self._clock()
-            self._client.begin_stream(answer_headers(self._record))
+            self._begin()
         elif self._record.first_byte_at is None:
             self._record.first_byte_at = self._clock()
         return self._client.write_chunk(out) and more

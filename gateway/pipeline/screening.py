@@ -34,6 +34,8 @@ class InputScreening:
         self._trusted: RuleSet = policy.input.trusted
         self._findings = Findings()
         self._texts: list[str] = []
+        self.asked = ""
+        """The last text of a user or a tool: what the answer answers."""
 
     def screen(self, text: str, kind: TextKind) -> str:
         """Return a text as its rules leave it. Once something blocks, texts aren't read any more, and stay as they are:
@@ -44,6 +46,8 @@ class InputScreening:
         rules = self.policy.input if kind == "untrusted" else self._trusted
         screened = screen_text(rules, self._findings, text, json=kind == "arguments")
         self._texts.append(screened)
+        if kind == "untrusted":
+            self.asked = screened
         return text if self._findings.blocked_by is not None else screened
 
     async def prompt(self, prompt: Prompt, param: str, *, keep_end: bool) -> Prompt:
@@ -68,10 +72,10 @@ class InputScreening:
         """Ask the classifier where rules let the texts pass, and record the outcome. Raises ContentFiltered."""
         if self._findings.blocked_by is None and self.policy.input_checks:
             passages = [Passage(text, "input") for text in self._texts if text.strip()]
-            for finding in await _judge(services.classifier, self.policy.input_checks, passages):
+            for finding in await judge_passages(services.classifier, self.policy.input_checks, passages):
                 self._findings.add(finding)
         findings = self._findings.all()
-        record = FilterRecord(self.policy.name, list(findings), has_output=bool(self.policy.output.rules))
+        record = FilterRecord(self.policy.name, list(findings), has_output=self.policy.reads_answers)
         self.record.filter = record
         if findings:
             record.content = self.policy.shown(tuple(self._texts))
@@ -80,9 +84,11 @@ class InputScreening:
             raise ContentFiltered(BLOCKED, header_lines=record.header_line())
 
 
-async def _judge(
+async def judge_passages(
     classifier: Classifier | None, checks: Sequence[ClassifierCheck], passages: Sequence[Passage]
 ) -> list[Finding]:
+    """Return what follows from the verdicts of all checks, asked in parallel."""
+
     async def one(check: ClassifierCheck) -> tuple[Finding, ...]:
         if classifier is None:
             return decide(check, ClassifierFailedError("unavailable"))

@@ -5,17 +5,20 @@ another begins, the first gives out its rest. A block ends its choice with `cont
 open choice left, the worker is aborted.
 """
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 import msgspec
 
 from gateway.errors import WorkerError
+from gateway.filters.judging import Classifier, Passage
 from gateway.filters.policy import FilterPolicy
 from gateway.filters.rules import RuleSet
 from gateway.filters.screener import Findings, TextScreener
 from gateway.observability.record import FilterRecord, RequestRecord
 from gateway.pipeline.relay import ChunkEditor
-from gateway.pipeline.screening import off_loop
+from gateway.pipeline.screening import InputScreening, judge_passages, off_loop
 from gateway.values import Usage
 from gateway.wire.replies import NULL, ChatReply, CompletionReply, ReplyMessage, ToolCallBody, usage_body
 
@@ -30,9 +33,12 @@ Chunk = dict[str, Any]
 class OutputScreening:
     """The answer to one request under a policy."""
 
-    def __init__(self, policy: FilterPolicy, record: RequestRecord) -> None:
+    def __init__(self, policy: FilterPolicy, record: RequestRecord, asked: str = "") -> None:
+        """`asked`: what the answer answers."""
+        self.policy = policy
         self.rules: RuleSet = policy.output.trusted
         self.findings = Findings()
+        self.asked = asked
         self._record = record
 
     def close(self) -> None:
@@ -47,14 +53,46 @@ class OutputScreening:
         screener = TextScreener(self.rules, self.findings, json=json)
         return screener.screen(text), screener.blocked
 
-    async def screen_chat(self, reply: ChatReply) -> None:
+    async def screen_chat(self, reply: ChatReply, classifier: Classifier | None) -> None:
         """Screen a whole chat answer in place."""
         chars = sum(len(choice.message.content or "") for choice in reply.choices)
         await off_loop(chars, lambda: self._screen_chat(reply))
+        blocks = await self._judge(classifier, [_said(choice.message) for choice in reply.choices])
+        for choice, blocked in zip(reply.choices, blocks, strict=True):
+            if blocked:
+                choice.message = ReplyMessage(content="")
+                choice.finish_reason, choice.logprobs = CONTENT_FILTER, NULL
+        self.close()
 
-    async def screen_completion(self, reply: CompletionReply) -> None:
+    async def screen_completion(self, reply: CompletionReply, classifier: Classifier | None) -> None:
         """Screen a whole text completion in place."""
         await off_loop(sum(len(choice.text) for choice in reply.choices), lambda: self._screen_completion(reply))
+        blocks = await self._judge(classifier, [choice.text for choice in reply.choices])
+        for choice, blocked in zip(reply.choices, blocks, strict=True):
+            if blocked:
+                choice.text, choice.finish_reason, choice.logprobs = "", CONTENT_FILTER, NULL
+        self.close()
+
+    async def _judge(self, classifier: Classifier | None, texts: list[str]) -> list[bool]:
+        """Return which texts the classifier blocks; all are judged in parallel."""
+        if not self.policy.output_checks:
+            return [False] * len(texts)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self.judge(classifier, [text]), name="judge answer") for text in texts]
+        return [task.result() for task in tasks]
+
+    async def judge(self, classifier: Classifier | None, texts: Sequence[str], max_s: float | None = None) -> bool:
+        """Ask the classifier about texts of the answer, for at most `max_s`; return whether a rule blocks."""
+        passages = [Passage(text, "output", self.asked) for text in texts if text.strip()]
+        if not passages:
+            return False
+        checks = self.policy.output_checks
+        if max_s is not None:
+            checks = tuple(msgspec.structs.replace(each, timeout_s=min(each.timeout_s, max_s)) for each in checks)
+        findings = await judge_passages(classifier, checks, passages)
+        for finding in findings:
+            self.findings.add(finding)
+        return any(finding.action == "block" for finding in findings)
 
     def _screen_chat(self, reply: ChatReply) -> None:
         for choice in reply.choices:
@@ -63,7 +101,6 @@ class OutputScreening:
                 choice.finish_reason = CONTENT_FILTER
             if (choice.message.content, choice.message.reasoning) != before:
                 choice.logprobs = NULL
-        self.close()
 
     def _screen_completion(self, reply: CompletionReply) -> None:
         for choice in reply.choices:
@@ -72,7 +109,6 @@ class OutputScreening:
                 choice.text, choice.logprobs = text, NULL
             if blocked:
                 choice.logprobs, choice.finish_reason = NULL, CONTENT_FILTER
-        self.close()
 
     def _screen_message(self, message: ReplyMessage) -> bool:
         """Screen in the order in which it was written; what comes behind a block is dropped. Return whether one is."""
@@ -107,6 +143,8 @@ class _ChoiceStream:
         self._screener: TextScreener | None = None
         self.ended = False
         self.blocked = False
+        self.said = ""
+        """What has left, until somebody takes it from here to judge it."""
 
     def take(self, place: tuple[str, int], text: str) -> tuple[Chunk | None, str]:
         """Take more of the text at a place; return the delta that ends another text, and what leaves of this one."""
@@ -121,6 +159,7 @@ class _ChoiceStream:
         if self.blocked or screener is None:
             return rest, ""
         said = screener.feed(text)
+        self.said += said
         self.blocked = screener.blocked
         return rest, said
 
@@ -129,8 +168,19 @@ class _ChoiceStream:
         if self._screener is None or self._place is None or self.blocked:
             return None
         said = self._screener.finish()
+        self.said += said
         self.blocked = self._screener.blocked
         return _delta(*self._place, said) if said else None
+
+
+def _said(message: ReplyMessage) -> str:
+    """Return all that a message says, in the order in which it was written."""
+    parts = [message.reasoning or "", message.content or ""]
+    if message.tool_calls is not msgspec.UNSET and message.tool_calls != NULL:
+        parts += [call.function.arguments for call in _CALLS.decode(message.tool_calls)]
+    if message.function_call:
+        parts.append(message.function_call.arguments)
+    return "\n".join(part for part in parts if part)
 
 
 def _delta(kind: str, index: int, text: str) -> Chunk:
@@ -187,6 +237,27 @@ class ScreenedEditor:
                 self._end(choice, index, "stop", out)
         self._screening.close()
         return out
+
+    @property
+    def ended(self) -> frozenset[int]:
+        """The choices that have ended."""
+        return frozenset(index for index, choice in enumerate(self._choices) if choice.ended)
+
+    def take_said(self) -> list[tuple[int, str]]:
+        """Return the text of each choice that has left since the last call."""
+        said = [(index, choice.said) for index, choice in enumerate(self._choices) if choice.said]
+        for choice in self._choices:
+            choice.said = ""
+        return said
+
+    def end_blocked(self, ended: frozenset[int]) -> list[bytes]:
+        """Return the chunks that end all choices but those whose end has gone out."""
+        is_text = self._common.get("object") == "text_completion"
+        return [
+            self._chunk(index, {}, is_text=is_text, finish=CONTENT_FILTER)
+            for index in range(len(self._choices))
+            if index not in ended
+        ]
 
     def usage_chunk(self, usage: Usage) -> bytes:
         """Return the chunk that tells the usage."""
@@ -264,6 +335,7 @@ class ScreenedEditor:
         return _ENCODER.encode({**self._common, "choices": [choice]})
 
 
-def output_screening(policy: FilterPolicy | None, record: RequestRecord) -> OutputScreening | None:
-    """Return the screening of an answer, where a policy has rules for it."""
-    return None if policy is None or not policy.output.rules else OutputScreening(policy, record)
+def screening_of_answer(request: InputScreening) -> OutputScreening | None:
+    """Return the screening of the answer to a screened request, where its policy has rules for answers."""
+    policy = request.policy
+    return OutputScreening(policy, request.record, request.asked) if policy.reads_answers else None

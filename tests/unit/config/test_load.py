@@ -329,6 +329,7 @@ def test_both_secret_and_hash_are_one_too_many() -> None:
         ("{kind: pii, types: [name]}", "types[0]", "must be email, phone"),
         ("{kind: pii, types: []}", "types", "at least one type"),
         ("{kind: classifier, model: nope}", "model", "no such model"),
+        ("{kind: classifier, model: google/gemma-3-4b-it}", "model", "doesn't judge text"),
         ("{kind: classifier, model: nope, policies: []}", "policies", "at least one policy"),
         ("{kind: classifier, model: nope, action: redact}", "action", "must be block or flag"),
         ("{kind: classifier, model: nope, threshold: 1.1}", "threshold", "must be from 0 to 1"),

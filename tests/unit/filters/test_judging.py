@@ -37,3 +37,12 @@ def test_a_policy_names_what_a_classifier_is_asked_on_each_side() -> None:
     assert policy.name == "strict"
     assert policy.checks("input") == ()
     assert policy.checks("output") == (check_of(RULE),)
+
+
+def test_verdicts_that_came_count_when_others_are_missing() -> None:
+    """`open` forgives what is unknown, not a violation that is known."""
+    failed = ClassifierFailedError("timeout", verdicts=[[Verdict("hate", 0.9)]])
+    opened = ClassifierRule("shieldgemma", policies=("hate", "sexual"), on_error="open")
+    findings = decide(check_of(opened), failed)
+    assert blocked_by(findings) == "classifier.hate"
+    assert findings[1] == Finding("classifier.unavailable", "flag")
