@@ -1,7 +1,7 @@
 """Bringing a worker's answer to the client: a stream by its bytes, anything else as one decoded reply."""
 
 import asyncio
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -21,6 +21,8 @@ from gateway.values import Usage
 
 T = TypeVar("T")
 MAX_CHUNKS_BEHIND_DONE = 4
+LAST_CHUNK_WAIT_S = 0.05
+"""For the end of a transfer behind `[DONE]`: the connection's next request waits as long, and a new one costs less."""
 KEEPALIVE_FRAME = b": keep-alive\n\n"
 
 
@@ -133,7 +135,7 @@ class _Pump:
             self._begin()
         await self._client.end_stream(rest + DONE_FRAME)
         if self._relay.done and not self._relay.cut:
-            await _drain(reply)
+            await drain_transfer(reply)
 
     async def _read_judged(self, reply: Reply, gate: StreamGate) -> bytes:
         """Read the stream while it is judged; return the frames that end it where it is a violation."""
@@ -205,11 +207,19 @@ class _Pump:
         return self._client.write_chunk(out) and more
 
 
-async def _drain(reply: Reply) -> None:
+class Transfer(Protocol):
+    """The body of an answer, by chunk."""
+
+    async def next_chunk(self, silence_s: float | None = None) -> bytes | None:
+        """Return bytes, b"" at the end, None after `silence_s` of silence. Raises an `UpstreamFailure`."""
+        ...
+
+
+async def drain_transfer(reply: Transfer) -> None:
     """Read the end of the transfer behind `[DONE]`, so that the connection can be used again."""
     try:
         for _ in range(MAX_CHUNKS_BEHIND_DONE):
-            if not await reply.next_chunk(1.0):
+            if not await reply.next_chunk(LAST_CHUNK_WAIT_S):
                 return
     except UpstreamFailure:
         return
@@ -234,7 +244,7 @@ async def gather_stream(
                 record.cause = f"{dispatched.worker.id}: {relay.cause}"
                 raise relay.failure
         if not relay.cut:
-            await _drain(dispatched.reply)
+            await drain_transfer(dispatched.reply)
     except UpstreamFailure as failure:
         record.cause = f"{dispatched.worker.id}: {failure}"
         raise error_of_failure(failure) from failure

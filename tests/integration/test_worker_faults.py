@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.gateway_process import TEST_KEY, GatewayProcess, gateway_config
 from tests.support.gateway_view import wait_until_idle, wait_until_up
-from tests.support.raw_http import RawAnswer, ask, chat_body, request
+from tests.support.raw_http import RawAnswer, RawClient, ask, chat_body, request
 from tests.support.sim_worker import Fault, FaultKind, Script, SimWorker
 
 TEXT = "one two three four five six"
@@ -289,3 +289,16 @@ def test_a_stream_has_a_deadline_too(impatient: tuple[GatewayProcess, SimWorker]
     answer = ask(gateway.port, request(chat_body(stream=True)))
     assert json.loads(events(answer)[-1])["error"]["code"] == "worker_timeout"
     worker.wait_until(lambda w: w.aborted == 1)
+
+
+def test_a_worker_that_does_not_end_its_transfer_holds_nobody(
+    shared_gateway: GatewayProcess, worker: SimWorker
+) -> None:
+    """Behind `[DONE]` the stream is whole: it ends, the connection's next request is served, the worker's is closed."""
+    worker.script(Script(text=TEXT, fault=Fault(kind="linger_after_done"), path="/v1/chat/completions"))
+    with RawClient(shared_gateway.port) as client:
+        client.send(request(chat_body(stream=True)) + request(chat_body("next")))
+        first, second = client.read_answer(), client.read_answer()
+    assert (first.whole, said(first), events(first)[-1]) == (True, TEXT, "[DONE]")
+    assert json.loads(second.body)["choices"][0]["message"]["content"] == "next"
+    worker.wait_until(lambda w: not w.running)

@@ -282,6 +282,9 @@ class Worker:
         if shape.include_usage:
             await send_frame(exchange, fault, frame(replies.usage_frame(plan, shape, kind)))
         await send_frame(exchange, fault, DONE)
+        if fault is not None and fault.kind == "linger_after_done":
+            await exchange.wait_disconnect()
+            return
         await exchange.end_stream()
         await after_stream(exchange, fault)
 

@@ -26,6 +26,7 @@ FaultKind = Literal[
     "short_content_length",  # sends more bytes than promised on the same connection
     "big_body",  # a valid reply whose text has `size_bytes`
     "chunked_body",  # a valid reply without content-length, in chunks of `size_bytes`
+    "linger_after_done",  # says all there is to say, but never ends the transfer
     "extra_bytes",  # bytes after a complete reply, on the kept connection
     "close_after_reply",  # closes the kept connection without having announced it
     "stale_connection",  # closes, without a byte, when a connection is used a second time
