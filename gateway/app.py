@@ -56,6 +56,7 @@ from gateway.routing.discovery.keeper import FleetKeeper
 from gateway.routing.fleet import Fleet, build_fleet
 from gateway.routing.health import HealthMonitor
 from gateway.routing.probe import EngineProbe
+from gateway.routing.shared_load import LoadExchange
 from gateway.routing.worker import Worker
 from gateway.stores import open_stores
 from gateway.upstream.providers import ProviderClient, load_litellm
@@ -97,6 +98,8 @@ class _Parts:
         )
         self.reloader = Reloader(file, loaded, self._apply, now_s=time.time)
         self.keeper = FleetKeeper(self.fleet, settings.models, self.stores.overrides, rng=self.rng)
+        board = self.stores.loads
+        self.loads = None if board is None else LoadExchange(self.fleet, board, self.replica, rng=self.rng)
         self.usage = UsageRecorder(self.stores.usage)
         self.health = HealthMonitor(
             self.fleet,
@@ -148,6 +151,7 @@ def build_app(
     services = dataclasses.replace(services, classifier=classifier)
     beside: tuple[contextlib.AbstractAsyncContextManager[object], ...] = (
         *(() if together is None else (together,)),
+        *(() if parts.loads is None else (parts.loads,)),
         *(parts.limiter, parts.keys, parts.usage, parts.keeper, parts.health),
     )
 

@@ -12,6 +12,8 @@ from gateway.observability.redis_usage import RedisUsageStore
 from gateway.observability.usage import MemoryUsageStore, UsageStore
 from gateway.routing.discovery.overrides import MemoryOverrideStore, OverrideStore
 from gateway.routing.discovery.redis_overrides import RedisOverrideStore
+from gateway.routing.redis_load_board import RedisLoadBoard
+from gateway.routing.shared_load import LoadBoard
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +24,21 @@ class Stores:
     usage: UsageStore
     overrides: OverrideStore
     """What the admin API has changed about workers."""
+    loads: LoadBoard | None
+    """Where gateways tell each other what they have at the workers; None: there are no others."""
     close: Callable[[], Awaitable[None]]
 
 
 def open_stores(redis: RedisSettings | None) -> Stores:
     """Return the stores; Redis isn't asked before they are used. Raises OSError for certificates that can't be read."""
     if redis is None:
-        return Stores(MemoryKeyStore(), MemoryUsageStore(), MemoryOverrideStore(), _nothing)
+        return Stores(MemoryKeyStore(), MemoryUsageStore(), MemoryOverrideStore(), None, _nothing)
     client = open_redis(redis)
     return Stores(
         RedisKeyStore(client, redis.prefix),
         RedisUsageStore(client, redis.prefix),
         RedisOverrideStore(client, redis.prefix),
+        RedisLoadBoard(client, redis.prefix),
         client.aclose,
     )
 

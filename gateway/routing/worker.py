@@ -152,11 +152,11 @@ class Worker:
         self._engine_elsewhere = 0.0 if load is None else max(0.0, load.running + load.waiting - self.in_flight)
         self._tell()
 
-    def see_shared(self, requests: int) -> None:
-        """Note how many requests other gateways have there."""
-        if requests != self.shared:
-            self.shared = requests
-            self._tell()
+    def hear_shared(self, requests: int) -> bool:
+        """Note how many requests other gateways have there; True when that is news, of which its set must be told."""
+        news = requests != self.shared
+        self.shared = requests
+        return news
 
     def succeeded(self) -> None:
         """It answered; needs to be told only while `breaker.troubled`."""

@@ -22,6 +22,8 @@ from gateway.observability.redis_usage import RedisUsageStore
 from gateway.observability.usage import Counts, Subject, UsageBatch
 from gateway.ratelimit.redis_store import RedisStore, build_redis_store
 from gateway.ratelimit.store import LeaseId
+from gateway.routing.redis_load_board import RedisLoadBoard
+from gateway.routing.shared_load import Told
 from gateway.values import KeyId, ModelName, TenantId
 from tests.support.driven_redis import patience
 from tests.support.key_files import ADMIN, ring
@@ -82,6 +84,10 @@ def keep_records(url: str) -> None:
             assert made.key in await keys.keys()
             await usage.add(UsageBatch("a", 1, 60, ((subject, Counts(3)),)))
             assert [row.counts.requests for row in await usage.read("minute", [60], None)] == [3]
+            board, told = RedisLoadBoard(client, "gw"), Told(1, {"gemma": {"10.0.0.7:8000": 2}})
+            assert await board.exchange("a", told) == {"a": told}
+            await board.leave("a")
+            assert await board.exchange("b", told) == {"b": told}
         finally:
             await client.aclose()
 

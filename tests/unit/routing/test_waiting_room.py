@@ -58,7 +58,8 @@ async def test_a_free_place_goes_to_who_waits() -> None:
 async def test_the_limit_grows_with_the_weight() -> None:
     """A worker of weight 2 may have twice as many, and other gateways' requests count."""
     model = make_model(make_workers(2, weights=(1, 2)), queue=QueueSettings(3))
-    model.workers[1].see_shared(2)
+    assert model.workers[1].hear_shared(2)
+    model.choice.changed()
     fill(model)
     assert [worker.in_flight for worker in model.workers] == [3, 4]
 

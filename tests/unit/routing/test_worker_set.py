@@ -152,7 +152,9 @@ def test_other_gateways_requests_count() -> None:
     """What they share of their own counts is load too."""
     workers = make_workers(2)
     workers_set, rng = WorkerSet(workers, "least-load"), random.Random(3)
-    workers[0].see_shared(4)
+    assert workers[0].hear_shared(4)
+    assert not workers[0].hear_shared(4)
+    workers_set.changed()
     for _ in range(4):
         worker = workers_set.pick((), rng)
         assert worker is workers[1]
