@@ -161,7 +161,7 @@ EXPRESSIONS: Final[Mapping[PiiType, tuple[Expression, ...]]] = MappingProxyType(
                 "pii.hetu",
                 r"[0-3][0-9][01][0-9]{3}[-+a-fu-y][0-9]{3}[0-9a-y]",
                 _checked(pii_checks.is_hetu, "+-"),
-                _DIGITS[:50],
+                r"[0-9]{6}",
             ),
         ),
         "nino": (

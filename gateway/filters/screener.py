@@ -151,6 +151,8 @@ class TextScreener:
 
 def _last_read(text: str) -> str:
     """Return the last character that the plain form keeps."""
+    if text[-1].isascii():
+        return text[-1]
     for index in range(len(text) - 1, -1, -1):
         if View(text[index]).folded.text:
             return text[index]

@@ -143,6 +143,8 @@ class _ChoiceStream:
         self._screener: TextScreener | None = None
         self.ended = False
         self.blocked = False
+        self.changed = False
+        """The last chunk doesn't say what the worker wrote: its log-probabilities would tell of other tokens."""
         self.said = ""
         """What has left, until somebody takes it from here to judge it."""
 
@@ -157,9 +159,11 @@ class _ChoiceStream:
             )
         screener = self._screener
         if self.blocked or screener is None:
+            self.changed = True
             return rest, ""
         said = screener.feed(text)
         self.said += said
+        self.changed = self.changed or said != text
         self.blocked = screener.blocked
         return rest, said
 
@@ -278,12 +282,12 @@ class ScreenedEditor:
     def _screen_choice(self, choice: _ChoiceStream, chunk: Chunk, said: Chunk, out: list[bytes]) -> None:
         index, finish = said.get("index", 0), said.get("finish_reason")
         said["finish_reason"] = None
-        before = _ENCODER.encode(said)
         delta: Chunk | None = said.get("delta")
         texts = said if delta is None else delta
+        choice.changed = False
         rests = self._screen_texts(choice, texts)
         out.extend(self._chunk(index, rest, is_text=delta is None) for rest in rests)
-        if _ENCODER.encode(said) != before:
+        if choice.changed:
             said["logprobs"] = None
         if delta is None or delta:
             out.append(_ENCODER.encode({**chunk, "choices": [said]}))
