@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -12,6 +12,11 @@ from gateway.routing.discovery.endpoint import Endpoint
 from gateway.routing.discovery.names import EMPTY_ANSWERS
 from gateway.routing.discovery.resolver import DnsSource
 from tests.support.fake_names import FakeNames, Trouble
+from tests.support.gateway_process import GatewayProcess, gateway_config
+from tests.support.gateway_view import metric, wait_for, wait_until_up
+from tests.support.gateway_with_names import NAMES_PORT
+from tests.support.raw_http import ask, chat_body, request
+from tests.support.sim_worker import SimWorker
 
 NAME = "vllm.test."
 SERVICE = "_http._tcp.vllm.test."
@@ -138,3 +143,36 @@ def test_a_machine_without_a_resolver_is_told(names: FakeNames) -> None:
     source = DnsSource(DnsWorkers("vllm", 1), lambda _: None, rng=random.Random(1), make_resolver=broken)  # type: ignore[arg-type]
     assert asyncio.run(source.look_up()) is None
     assert "resolv.conf" in source.problem
+
+
+def test_a_gateway_follows_a_name(
+    names: FakeNames, start_gateway: Callable[..., GatewayProcess], start_sim_worker: Callable[..., SimWorker]
+) -> None:
+    """Workers come and go with the records, and stay while the name server is away."""
+    first, second = start_sim_worker(), start_sim_worker()
+    names.records["here.test.", "A"] = ["127.0.0.1"]
+
+    def serve(*workers: SimWorker) -> None:
+        names.records[SERVICE, "SRV"] = [f"0 0 {worker.port} here.test." for worker in workers]
+
+    serve(first)
+    config = gateway_config(first.url)
+    config["models"][0]["workers"] = [{"dns": SERVICE}]
+    program = ("-m", "tests.support.gateway_with_names")
+    gateway = start_gateway(config, program=program, environment={NAMES_PORT: str(names.port)})
+    wait_until_up(gateway)
+
+    def used() -> set[str]:
+        answers = [ask(gateway.port, request(chat_body())) for _ in range(10)]
+        assert {answer.status for answer in answers} == {200}
+        return {answer.headers["x-gateway-worker"] for answer in answers}
+
+    assert used() == {f"127.0.0.1:{first.port}"}
+    serve(first, second)
+    wait_until_up(gateway, 2)
+    serve(second)
+    wait_for(lambda: metric(gateway, "gateway_worker_up") == 1, "the first worker has left", 10.0)
+    assert used() == {f"127.0.0.1:{second.port}"}
+    names.trouble = "failure"
+    wait_for(lambda: metric(gateway, "gateway_discovery_up", kind="dns") == 0, "the loss is seen", 10.0)
+    assert used() == {f"127.0.0.1:{second.port}"}

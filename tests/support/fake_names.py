@@ -24,6 +24,7 @@ class FakeNames:
         self.asked: list[tuple[str, str]] = []
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
         self._thread = threading.Thread(target=self._answer_all, name="fake-names", daemon=True)
 
     def __enter__(self) -> Self:
@@ -42,7 +43,7 @@ class FakeNames:
         """One that asks here, with the search domain `test.`."""
         resolver = dns.asyncresolver.Resolver(configure=False)
         resolver.nameservers = ["127.0.0.1"]
-        resolver.port = self._socket.getsockname()[1]
+        resolver.port = self.port
         resolver.search = [dns.name.from_text("test.")]
         resolver.timeout = 0.2
         return resolver
