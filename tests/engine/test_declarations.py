@@ -38,11 +38,11 @@ class Way:
     engine: RealEngine
     sent: RecordingProxy
 
-    def ask(self, **fields: Any) -> Any:
-        """An answer of the gateway's."""
-        request: dict[str, Any] = {"model": self.engine.model, "messages": ASK, "temperature": 1, "max_tokens": 8}
-        answer: Any = self.client.chat.completions.create(**request | fields)
-        return answer
+    def ask(self, **fields: Any) -> int:
+        """Ask through the gateway; return the tokens of the prompt that the engine read."""
+        request = {"model": self.engine.model, "messages": ASK, "temperature": 1, "max_tokens": 8, **fields}
+        answer = self.client.post("/chat/completions", body=request, cast_to=httpx2.Response)
+        return int(answer.json()["usage"]["prompt_tokens"])
 
     def prompt(self) -> str:
         """The text of the prompt that the engine made of the last request, by its own token ids."""
@@ -82,14 +82,14 @@ def gemma4_way(gemma4_double: RealEngine) -> Iterator[Way]:
 
 def test_declarations_reach_gemma3s_prompt(gemma3_way: Way) -> None:
     """Written into the user's turn, with the question behind them; what is charged is what was read."""
-    answer = gemma3_way.ask(tools=TOOLS)
+    tokens = gemma3_way.ask(tools=TOOLS)
     prompt = gemma3_way.prompt()
     assert prompt.startswith("<bos><start_of_turn>user\nYou have access to functions.")
     assert prompt.endswith("\n\nWhat is the weather in Oslo?<end_of_turn>\n<start_of_turn>model\n")
     declared = json.loads(prompt[prompt.index("\n[{") : prompt.rindex("]\n\n") + 1])
     assert [each["name"] for each in declared] == ["get_weather"]
     assert declared[0]["parameters"]["properties"]["city"]["enum"] == ["Oslo", "Rome"]
-    assert answer.usage.prompt_tokens < 300
+    assert 50 < tokens < 300
 
 
 def test_declarations_reach_gemma4s_prompt(gemma4_way: Way) -> None:
