@@ -212,14 +212,6 @@ def test_a_stand_in_gets_what_the_filter_left(chain: Chain) -> None:
     assert [name for name in answer.headers if "filter" in name]
 
 
-def test_no_time_left_means_no_fallback(chain: Chain) -> None:
-    """A first model that holds the request until its deadline is the one whose error comes."""
-    chain.first.script(Script(first_delay_s=30, times=None))
-    answer = say(chain)
-    assert (answer.status, answer.error["code"]) == (504, "worker_timeout")
-    assert chain.second.generation_requests == []
-
-
 def test_a_client_that_goes_away_is_not_served_by_another(chain: Chain) -> None:
     """Nor is it a failure of the first."""
     chain.first.script(Script(first_delay_s=30, times=None))
