@@ -23,6 +23,8 @@ from tests.support.redis_server import RedisServer
 from tests.support.sim_worker import Settings, SimWorker
 
 REPLICAS = 3
+BURSTS = 4
+"""Tries until Redis was in time for every request of a burst."""
 REDIS_PASSWORD = "redis-password-0123"
 LEASES_FREE_WITHIN_S = 15.0
 REVOKED_WITHIN_S = 1.0
@@ -69,6 +71,20 @@ class Deployment:
             answers = [client.read_answer() for client in clients]
         self.answers += answers
         return answers
+
+    def exact_burst(self, name: str, count: int, limits: dict[str, int], **fields: Any) -> tuple[str, list[RawAnswer]]:
+        """A new tenant's key, and the answers to its burst while Redis was in time for each of the requests.
+
+        On a machine that is busy with other things Redis can be slow enough to count as gone; those bursts say nothing.
+        """
+        for attempt in range(BURSTS):
+            secret = self.tenant(f"{name}-{attempt}", **limits)
+            self.worker.reset()
+            answers = self.burst(secret, count, **fields)
+            if 503 not in statuses(answers):
+                break
+            self.wait_until_idle()
+        return secret, answers
 
     def wait_until_idle(self) -> None:
         for gateway in self.gateways:
@@ -118,9 +134,7 @@ def has_seen_all(gateway: GatewayProcess) -> bool:
 
 def test_a_burst_of_requests(deployment: Deployment) -> None:
     """300 at once at a limit of 100: exactly 100 reach the worker, the others are told when to come again."""
-    secret = deployment.tenant("requests", requests_per_minute=100)
-    deployment.worker.reset()
-    answers = deployment.burst(secret, 300)
+    _, answers = deployment.exact_burst("requests", 300, {"requests_per_minute": 100})
     assert statuses(answers) == {200: 100, 429: 200}
     assert len(deployment.worker.generation_requests) == 100
     for answer in answers:
@@ -133,14 +147,14 @@ def test_a_burst_of_tokens(deployment: Deployment) -> None:
     """Room for exactly 100 such requests: exactly 100 pass while none of them has given anything back."""
     one = deployment.burst(deployment.tenant("probe", tokens_per_minute=10**9), 1)[0].headers
     cost = int(one["x-ratelimit-limit-tokens"]) - int(one["x-ratelimit-remaining-tokens"])
-    secret = deployment.tenant("tokens", tokens_per_minute=100 * cost + cost - 1)
-    assert statuses(deployment.burst(secret, 300)) == {200: 100, 429: 200}
+    _, answers = deployment.exact_burst("tokens", 300, {"tokens_per_minute": 100 * cost + cost - 1})
+    assert statuses(answers) == {200: 100, 429: 200}
 
 
 def test_a_burst_of_streams(deployment: Deployment) -> None:
     """300 at once at 100 concurrent requests: exactly 100 pass; when they have ended, others do."""
-    secret = deployment.tenant("streams", concurrent_requests=100)
-    assert statuses(deployment.burst(secret, 300, stream=True)) == {200: 100, 429: 200}
+    secret, answers = deployment.exact_burst("streams", 300, {"concurrent_requests": 100}, stream=True)
+    assert statuses(answers) == {200: 100, 429: 200}
     deployment.wait_until_idle()
     wait_for(
         lambda: all(one["used"] == 0 for one in get_json(deployment.gateways[1], "/v1/usage", secret)["limits"]),
@@ -310,7 +324,7 @@ def test_no_secret_is_left_anywhere(deployment: Deployment) -> None:
     texts["command lines"] = "\n".join(command_lines)
     assert len(deployment.secrets) > 8
     assert '"message":"request"' in texts["log of gateway 0"].replace(": ", ":")
-    assert "requests-key" in texts["redis"]
+    assert "requests-0-key" in texts["redis"]
     for place, text in texts.items():
         for secret in deployment.secrets:
             assert secret not in text, place
