@@ -68,6 +68,10 @@ def enforce(
         for tool in plan.declared
         if plan.must_call or tool.strict
     }
+    own_format = request.structured_outputs is not None
+    schema = None if own_format or plan.must_call else _format_schema(request)
+    if not begun and schema is None and (not checks or own_format or plan.must_call):
+        return Enforcement(checks=checks)  # nothing is asked of the engine: the usual request, so no grammar is built
     rules = [arguments_rule(tool.parameters, form.syntax, f"t{index}m") for index, tool in enumerate(plan.declared)]
     kept = frozenset(
         tool.name
@@ -78,13 +82,9 @@ def enforce(
     if begun:
         for_worker = calls.forced(begun)
         return Enforcement(for_worker, checks, kept if for_worker else frozenset(), replaces_format=True)
-    own_format = request.structured_outputs is not None
-    schema = _format_schema(request)
-    if schema is not None and not own_format and not plan.must_call:
+    if schema is not None:
         for_worker = calls.or_json(schema, in_thought=in_thought)
         return Enforcement(for_worker, checks, kept if for_worker else frozenset(), replaces_format=True)
-    if not checks or own_format or plan.must_call:
-        return Enforcement(checks=checks)
     for_worker = calls.once_begun()
     return Enforcement(for_worker, checks, kept if for_worker else frozenset())
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, assert_never
 
 
@@ -93,7 +94,13 @@ def optional(rule: Rule) -> Rule:
 
 def text_without(markers: Sequence[str], *, least: int = 0) -> Rule:
     """Text that holds none of the markers, and ends in the beginning of none."""
-    return Times(Named("nomark", either([Chars(r"[^<\x0a]", 1, 1), Text("\n"), _astray("<", markers)])), least, None)
+    return Times(_no_marker(tuple(markers)), least, None)
+
+
+@lru_cache(maxsize=16)
+def _no_marker(markers: tuple[str, ...]) -> Named:
+    """One step of such a text; each dialect has the same markers always."""
+    return Named("nomark", either([Chars(r"[^<\x0a]", 1, 1), Text("\n"), _astray("<", markers)]))
 
 
 def _astray(begun: str, markers: Sequence[str]) -> Rule:

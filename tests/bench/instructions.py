@@ -45,6 +45,14 @@ models:
 tenants:
   - {{id: bench, keys: [{{id: bench, secret: {KEY}}}]}}
 """
+_TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather of a city today.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
 _QUESTION = "What is the capital of Denmark?"
 _ANSWER = {
     "id": "chatcmpl-0123456789abcdef",
@@ -98,8 +106,13 @@ class Wire(asyncio.Transport):
     abort = pause_reading = resume_reading = close
 
 
+def _compact(value: object) -> str:
+    """JSON as clients and vLLM write it."""
+    return json.dumps(value, separators=(",", ":"))
+
+
 def _message(first: bytes, body: dict[str, object], *headers: bytes) -> bytes:
-    data = json.dumps(body).encode()
+    data = _compact(body).encode()
     lines = (first, *headers, b"content-type: application/json", b"content-length: %d" % len(data))
     return b"\r\n".join((*lines, b"", data))
 
@@ -118,8 +131,8 @@ def streamed_answer(chunks: int) -> list[bytes]:
     """A stream of text chunks as vLLM sends them, each in a read of its own."""
     common = {"id": _ANSWER["id"], "object": "chat.completion.chunk", "created": 1795496669, "model": MODEL}
     choice = {"index": 0, "delta": {"content": " token"}, "logprobs": None, "finish_reason": None, "token_ids": None}
-    text = json.dumps({**common, "choices": [choice]})
-    usage = json.dumps({**common, "choices": [], "usage": _ANSWER["usage"]})
+    text = _compact({**common, "choices": [choice]})
+    usage = _compact({**common, "choices": [], "usage": _ANSWER["usage"]})
     frames = [f"data: {data}\n\n".encode() for data in (*[text] * chunks, usage, "[DONE]")]
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     return [head, *(b"%x\r\n%s\r\n" % (len(frame), frame) for frame in frames), b"0\r\n\r\n"]
@@ -176,11 +189,14 @@ async def serve_requests(request: bytes, count: int, end: bytes) -> None:
     await finished
 
 
-def run(count: int, *, stream: bool = False) -> None:
-    """Serves `count` requests, or one stream of so many chunks."""
+def run(count: int, *, stream: bool = False, tools: bool = False) -> None:
+    """Serves `count` requests, or one stream of so many chunks; `tools`: with a tool declared, which isn't called."""
     reads = streamed_answer(count) if stream else unary_answer()
+    declared: dict[str, object] = {"tools": [_TOOL]} if tools else {}
     serving = (
-        serve_requests(_request(stream=True), 1, b"0\r\n\r\n") if stream else serve_requests(_request(), count, b"}")
+        serve_requests(_request(stream=True, **declared), 1, b"0\r\n\r\n")
+        if stream
+        else serve_requests(_request(**declared), count, b"}")
     )
     with (
         Path(os.devnull).open("w") as nowhere,
@@ -202,10 +218,10 @@ def instructions_of(count: int, *options: str) -> int:
     return int(found[1])
 
 
-def breakdown(count: int, *, stream: bool) -> str:
+def breakdown(count: int, *, stream: bool, tools: bool) -> str:
     """Calls and shares of the profiled time per module, most calls first."""
     profile = cProfile.Profile()
-    profile.runcall(functools.partial(run, count, stream=stream))
+    profile.runcall(functools.partial(run, count, stream=stream, tools=tools))
     calls: dict[str, int] = {}
     seconds: dict[str, float] = {}
     stats: dict[tuple[str, int, str], tuple[int, int, float, float, object]] = pstats.Stats(profile).stats  # type: ignore[attr-defined]  # its only table
@@ -224,14 +240,15 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--count", type=int, default=1000, help="requests or chunks to count over (default 1000)")
     parser.add_argument("--breakdown", action="store_true", help="Python calls per module instead")
     parser.add_argument("--stream", action="store_true", help="count per chunk of one stream, not per request")
+    parser.add_argument("--tools", action="store_true", help="requests declare a tool, which isn't called")
     parser.add_argument("--serve", type=int, metavar="N", help="only serve N, to run under a tool of yours")
     args = parser.parse_args(argv)
     if args.serve:
-        run(args.serve, stream=args.stream)
+        run(args.serve, stream=args.stream, tools=args.tools)
     elif args.breakdown:
-        print(breakdown(args.count, stream=args.stream))
+        print(breakdown(args.count, stream=args.stream, tools=args.tools))
     else:
-        options = ("--stream",) if args.stream else ()
+        options = [name for name, given in (("--stream", args.stream), ("--tools", args.tools)) if given]
         used = instructions_of(_WARM_UP + args.count, *options) - instructions_of(_WARM_UP, *options)
         print(f"{used / args.count:,.0f} instructions per {'chunk' if args.stream else 'request'}")
     return 0

@@ -110,6 +110,20 @@ def test_declarations_hold_no_control_token() -> None:
     assert not declarations_of(plan(tools=TOOLS), MarkerGuard("gemma3")).neutralised
 
 
+def test_declarations_are_the_same_the_second_time() -> None:
+    """What is remembered of a tool includes that its text had to be changed, and is kept apart by family and place."""
+    mark = "<end_of_turn>"
+    tools = [function("a", description=mark), function("b", description="plain", parameters={"maximum": 10**30})]
+    guards = MarkerGuard("gemma3"), MarkerGuard("gemma4")
+    first, again = (declarations_of(plan(tools=tools), guards[0]) for _ in range(2))
+    assert first == again
+    assert again.neutralised
+    assert not declarations_of(plan(tools=tools), guards[1]).neutralised
+    with pytest.raises(InvalidRequest) as caught:
+        declarations_of(plan(tools=[function("c", parameters={"type": "array"})]), guards[0])
+    assert caught.value.param == "tools[0].function.parameters"
+
+
 def test_a_bad_schema_names_its_tool() -> None:
     """The client sees which one."""
     with pytest.raises(InvalidRequest) as caught:
