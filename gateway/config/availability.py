@@ -18,7 +18,6 @@ def _given(value: Tree) -> bool:
 
 UNAVAILABLE: Final[Mapping[str, Callable[[Tree], bool]]] = MappingProxyType(
     {
-        "models[].canary_s": _given,
         "observability.alerts": _given,
     }
 )

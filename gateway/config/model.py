@@ -226,8 +226,9 @@ class ModelSettings:
     """The items of `workers` that tell where to find workers."""
     queue: QueueSettings | None = None
     canary_s: float | None = None
-    """How often a worker has to make one token for the gateway, which finds engines that hang while `/health` still
-    answers. Left out: never."""
+    """A worker of which no byte of an answer has come for so many seconds is asked for one token, and cut off when it
+    makes none in as many again: that finds engines that hang while `/health` still answers. Longer than the longest
+    prompt takes until its first token. Left out: never."""
     adapters: tuple[str, ...] = ()
     """LoRA adapters that the engines have loaded, by the engines' names; each is served as a model `name@adapter`."""
     adapter_of: ModelName | None = None

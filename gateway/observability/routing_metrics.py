@@ -1,7 +1,7 @@
 """What the choice of a worker met: queues, retries, and workers that are left out."""
 
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -20,6 +20,15 @@ class BreakerView(Protocol):
     def state(self) -> str: ...
 
 
+class PulseView(Protocol):
+    """What its engine was asked while it was silent."""
+
+    @property
+    def canaries(self) -> Mapping[Any, int]:
+        """Counts by outcome."""
+        ...
+
+
 class LeftOutView(Protocol):
     """What is told of a worker."""
 
@@ -31,6 +40,9 @@ class LeftOutView(Protocol):
 
     @property
     def resting(self) -> bool: ...
+
+    @property
+    def pulse(self) -> PulseView: ...
 
 
 class RetriesView(Protocol):
@@ -53,6 +65,9 @@ class RoutedModel(Protocol):
     def queue_length(self) -> int | None:
         """Requests that wait for a place; None without `queue`."""
         ...
+
+    @property
+    def canary_s(self) -> float | None: ...
 
     @property
     def budget(self) -> RetriesView: ...
@@ -96,6 +111,11 @@ class RoutingMetrics(Collector):
         resting = GaugeMetricFamily(
             "gateway_worker_resting", "1 while the worker is let alone because it is full.", labels=("model", "worker")
         )
+        canaries = CounterMetricFamily(
+            "gateway_worker_canaries",
+            "Single tokens asked of silent workers; needless: an answer came first; failed: the engine hangs.",
+            labels=("model", "worker", "outcome"),
+        )
         for labels, distribution in self._waits.items():
             distribution.add_to(waits, labels)
         for model in self._models():
@@ -107,4 +127,7 @@ class RoutingMetrics(Collector):
                 labels = (model.name, worker.id)
                 breaker.add_metric(labels, float(worker.breaker.state in LEFT_OUT))
                 resting.add_metric(labels, float(worker.resting))
-        return (length, waits, retries, breaker, resting)
+                if model.canary_s is not None:
+                    for outcome, count in worker.pulse.canaries.items():
+                        canaries.add_metric((*labels, outcome), count)
+        return (length, waits, retries, breaker, resting, canaries)

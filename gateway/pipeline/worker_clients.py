@@ -17,9 +17,9 @@ class WorkerClients:
 
     def joined(self, model: ServedModel, worker: Worker) -> None:
         """Make the worker's client."""
-        del model
         key = worker.api_key.reveal() if worker.api_key else None
-        self._clients[worker] = WorkerClient(worker.url, api_key=key, loop=self._loop)
+        heard = None if model.canary_s is None else worker.pulse.beat
+        self._clients[worker] = WorkerClient(worker.url, api_key=key, loop=self._loop, heard=heard)
 
     def left(self, model: ServedModel, worker: Worker) -> None:
         """Close the worker's client."""

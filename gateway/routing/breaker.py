@@ -10,6 +10,7 @@ breaking off before the first byte, nonsense, 500. What clients do wrong, client
 full never count.
 """
 
+import math
 from typing import Final, Literal
 
 MIN_FAILURES: Final = 5
@@ -64,8 +65,16 @@ class Breaker:
             return False
         if self.state == "open":  # asked before it opened, or as the last one left
             return False
-        self.__init__()  # type: ignore[misc]  # as new
+        self.reset()
         return True
+
+    def reset(self) -> None:
+        """Be as new: closed, and without a memory of failures."""
+        self.__init__()  # type: ignore[misc]  # every field anew
+
+    def hold_open(self) -> None:
+        """Let nothing through until `reset`, however long that takes: somebody else tries."""
+        self.open(math.inf, 1.0)
 
     def open(self, now: float, jitter: float) -> None:
         """Let nothing through for a while; `jitter` around 1 spreads the trials of several gateways."""

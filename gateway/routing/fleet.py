@@ -179,14 +179,20 @@ class Fleet:
         return {
             model.name: "; ".join(f"{w.id}: {_trouble(model, w)}" for w in model.workers) or "it has no workers"
             for model in self.models
-            if not any(w.state == "up" and not w.draining and model.has_adapter(w) for w in model.workers)
+            if not any(_serves(model, worker) for worker in model.workers)
         }
 
 
+def _serves(model: ServedModel, worker: Worker) -> bool:
+    return worker.state == "up" and not (worker.draining or worker.hangs) and model.has_adapter(worker)
+
+
 def _trouble(model: ServedModel, worker: Worker) -> str:
-    if worker.state == "up" and not worker.draining:
-        return f"it has not loaded {model.served_name}"
-    return "draining" if worker.draining else worker.problem or worker.state
+    if worker.draining:
+        return "draining"
+    if worker.state != "up":
+        return worker.problem or worker.state
+    return "its engine hangs" if worker.hangs else f"it has not loaded {model.served_name}"
 
 
 def worker_id(url: str) -> WorkerId:

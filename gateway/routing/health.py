@@ -5,7 +5,7 @@ time, since it may have been restarted with other flags between two probes. The 
 are asked when it comes up. Probes never touch the path of requests: routing reads the state they leave behind.
 
 A worker that says nothing twice in a row hangs: what waits there for a first byte is told to go elsewhere. With
-`models[].canary_s` an engine that answers probes but makes no token is found as well.
+`models[].canary_s` an engine that answers probes but makes no token is found as well, by a task beside the probes'.
 """
 
 import asyncio
@@ -16,8 +16,9 @@ from collections.abc import Callable
 from typing import Final, Self
 
 from gateway.background import end_task
+from gateway.routing.canary import Canary
 from gateway.routing.fleet import Fleet, ServedModel
-from gateway.routing.probe import CANARY_TIMEOUT_S, EngineProbe
+from gateway.routing.probe import EngineProbe
 from gateway.routing.worker import Worker
 
 UP_INTERVAL_S: Final = 2.0
@@ -48,7 +49,7 @@ class HealthMonitor:
         self._rng = rng
         self._on_silent = on_silent
         self._clock = clock
-        self._tasks: dict[Worker, asyncio.Task[None]] = {}
+        self._tasks: dict[Worker, tuple[asyncio.Task[None], ...]] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -66,7 +67,12 @@ class HealthMonitor:
     def joined(self, model: ServedModel, worker: Worker) -> None:
         """Watch a worker."""
         watch = _Watch(model, worker, self._probe, self._on_silent, self._clock, self._rng)
-        self._tasks[worker] = asyncio.create_task(watch.run(), name=f"health {worker.id}")
+        tasks = [asyncio.create_task(watch.run(), name=f"health {worker.id}")]
+        if model.canary_s is not None:
+            ask = self._probe.makes_a_token
+            canary = Canary(model, worker, model.canary_s, ask, on_hang=self._on_silent, rng=self._rng)
+            tasks.append(asyncio.create_task(canary.run(), name=f"canary {worker.id}"))
+        self._tasks[worker] = tuple(tasks)
 
     def left(self, model: ServedModel, worker: Worker) -> None:
         """Watch a worker no more."""
@@ -74,10 +80,10 @@ class HealthMonitor:
         self._end(worker)
 
     def _end(self, worker: Worker) -> None:
-        task = self._tasks.pop(worker)
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
-        task.cancel()
+        for task in self._tasks.pop(worker):
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+            task.cancel()
 
 
 class _Watch:
@@ -100,8 +106,6 @@ class _Watch:
         self._rng = rng
         self._silences = 0
         self._unread = 0
-        self._canary_at = clock()
-        self._hangs = False
 
     async def run(self) -> None:
         """Probe until cancelled."""
@@ -121,10 +125,6 @@ class _Watch:
 
     async def _look(self) -> None:
         worker, model = self._worker, self._model
-        if self._hangs:
-            self._hangs = not await self._probe.makes_a_token(model, worker)
-            if self._hangs:
-                return
         if not await self._probe.probe(model, worker):
             self._silences += 1
             if self._silences > 1:
@@ -135,12 +135,6 @@ class _Watch:
             return
         if len(model.workers) > 1:
             await self._read_load()
-        if model.canary_s is not None and self._clock() >= self._canary_at:
-            self._hangs = not await self._probe.makes_a_token(model, worker)
-            self._canary_at = self._clock() + model.canary_s
-            if self._hangs:
-                worker.mark_down(f"it hangs: it made no token for {CANARY_TIMEOUT_S:g} s")
-                self._on_silent(worker)
 
     async def _read_load(self) -> None:
         load = await self._probe.engine_load(self._worker)

@@ -15,7 +15,6 @@ from gateway.values import Family, WorkerFacts
 HEALTH_TIMEOUT_S: Final = 2.0
 """For `/health` and `/metrics`, which engines answer at once however busy they are."""
 PROBE_TIMEOUT_S: Final = 5.0
-CANARY_TIMEOUT_S: Final = 30.0
 USER_AGENT: Final = "gemma-gateway-probe"
 
 logger = logging.getLogger("gateway.health")
@@ -87,17 +86,18 @@ class EngineProbe:
             return None
         return parse_engine_load(reply.content) if reply.status_code == 200 else None
 
-    async def makes_a_token(self, model: ServedModel, worker: Worker) -> bool:
-        """Have the engine make one token; False when it makes none, for this request or any other, in time.
+    async def makes_a_token(self, model: ServedModel, worker: Worker, timeout_s: float) -> bool:
+        """Have the engine make one token, or one embedding; False when it makes none, for this or any request, in time.
 
-        An engine that is only busy makes tokens for others meanwhile.
+        An engine that is only busy makes tokens for others meanwhile. Cancelled, it is aborted at the engine.
         """
         before = await self.engine_load(worker)
-        body = {"model": model.served_name, "prompt": ".", "max_tokens": 1, "temperature": 0}
+        path, question = "/v1/completions", {"prompt": ".", "max_tokens": 1, "temperature": 0}
+        if model.variant.task == "embedding":
+            path, question = "/v1/embeddings", {"input": "."}
+        body = {"model": model.served_name, **question}
         try:
-            await self._http.post(
-                f"{worker.url}/v1/completions", json=body, headers=_key(worker), timeout=CANARY_TIMEOUT_S
-            )
+            await self._http.post(f"{worker.url}{path}", json=body, headers=_key(worker), timeout=timeout_s)
         except httpx2.TimeoutException:
             after = await self.engine_load(worker)
             return before is not None and after is not None and after.generated_tokens > before.generated_tokens

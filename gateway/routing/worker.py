@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from gateway.config.model import Secret
 from gateway.routing.breaker import Breaker
+from gateway.routing.pulse import Pulse
 from gateway.values import WorkerFacts, WorkerId
 
 WorkerState = Literal["unknown", "up", "down", "misconfigured"]
@@ -75,6 +76,10 @@ class Worker:
     breaker: Breaker = field(default_factory=Breaker)
     resting: bool = False
     """It said that it is full: who has nothing in flight must not look like the least loaded one."""
+    hangs: bool = False
+    """It answers `/health`, but its engine made no token for a canary."""
+    pulse: Pulse = field(default_factory=Pulse, repr=False)
+    """Beats for a model with `canary_s` only."""
     engine: EngineLoad | None = None
     """None: its metrics are not read, or too old."""
     shared: int = 0
@@ -144,6 +149,17 @@ class Worker:
     def drain(self, on: bool = True) -> None:
         """Send it nothing more, or, with False, use it again."""
         self.draining = on
+        if on:
+            self.pulse.beat()  # a canary under way is nobody's business any more
+        self._tell()
+
+    def hang(self, *, on: bool) -> None:
+        """Cut it off because its engine hangs, however few others there are; or, with False, use it again."""
+        self.hangs = on
+        if on:
+            self.breaker.hold_open()
+        else:
+            self.breaker.reset()
         self._tell()
 
     def see_engine(self, load: EngineLoad | None) -> None:

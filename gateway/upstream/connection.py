@@ -9,6 +9,7 @@ Deadlines cost one timer per connection, not per wait: it is re-armed when it fi
 """
 
 import asyncio
+from collections.abc import Callable
 
 import httptools
 
@@ -316,3 +317,20 @@ class WorkerConnection(asyncio.Protocol):
         self.complete = True
         if not self._parser.should_keep_alive():
             self._reusable = False
+
+
+class HeardConnection(WorkerConnection):
+    """A connection that tells of each piece of an answer's body: the engine behind it is at work."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, heard: Callable[[], None]) -> None:
+        """`heard` runs inside the event loop's callback: it must be quick and must not raise."""
+        super().__init__(loop)
+        self.from_engine = True
+        """Whether the answer to come is the engine's, and not of the server before it."""
+        self._heard = heard
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body, and tell of it unless it is an error's."""
+        super().on_body(body)
+        if self.from_engine and self.status == 200:
+            self._heard()

@@ -8,11 +8,12 @@ may run at once is decided before, by limits and queues; a cap here would only h
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 from weakref import WeakSet
 
-from gateway.upstream.connection import WorkerConnection
+from gateway.upstream.connection import HeardConnection, WorkerConnection
 from gateway.upstream.failures import ConnectFailed
 
 CONNECT_TIMEOUT_S = 5.0
@@ -46,8 +47,12 @@ class Origin:
 class ConnectionPool:
     """Hands out connections to one worker and takes them back."""
 
-    def __init__(self, origin: Origin, *, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, origin: Origin, *, loop: asyncio.AbstractEventLoop, heard: Callable[[], None] | None = None
+    ) -> None:
+        """`heard` is told of what the engine says, where anybody listens."""
         self.origin = origin
+        self._heard = heard
         self._loop = loop
         self._tls = ssl.create_default_context() if origin.tls else None
         self._idle: deque[WorkerConnection] = deque()
@@ -72,14 +77,15 @@ class ConnectionPool:
         origin = self.origin
         try:
             async with asyncio.timeout_at(until):
-                _, connection = await self._loop.create_connection(
-                    lambda: WorkerConnection(self._loop), origin.host, origin.port, ssl=self._tls
-                )
+                _, connection = await self._loop.create_connection(self._make, origin.host, origin.port, ssl=self._tls)
         except (OSError, TimeoutError) as error:
             message = f"no connection to {origin.authority}: {error or 'timed out'}"
             raise ConnectFailed(message) from error
         self._open.add(connection)
         return connection
+
+    def _make(self) -> WorkerConnection:
+        return WorkerConnection(self._loop) if self._heard is None else HeardConnection(self._loop, self._heard)
 
     def give_back(self, connection: WorkerConnection) -> None:
         """Take a connection back after its exchange; close it unless another may follow."""

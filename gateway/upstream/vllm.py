@@ -6,13 +6,14 @@ POST and GET, sized and chunked answers, keep-alive, TLS.
 """
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from msgspec import Struct
 
 from gateway.upstream.client import Heartbeat, Sink
-from gateway.upstream.connection import WorkerConnection
+from gateway.upstream.connection import HeardConnection, WorkerConnection
 from gateway.upstream.failures import ConnectionLost, ProtocolViolation
 from gateway.upstream.pool import ConnectionPool, Origin
 from gateway.values import RequestId
@@ -79,10 +80,18 @@ class WorkerReply(Struct, eq=False):
 class WorkerClient:
     """Sends requests to one worker over a pool of keep-alive connections."""
 
-    def __init__(self, url: str, *, api_key: str | None, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None,
+        loop: asyncio.AbstractEventLoop,
+        heard: Callable[[], None] | None = None,
+    ) -> None:
+        """`heard` is called for each piece of an answer that the engine has made, not the server before it."""
         origin = Origin.parse(url)
         self._loop = loop
-        self._pool = ConnectionPool(origin, loop=loop)
+        self._pool = ConnectionPool(origin, loop=loop, heard=heard)
         fixed = f"host: {origin.authority}\r\naccept-encoding: identity\r\n"
         if api_key is not None:
             fixed += f"authorization: Bearer {api_key}\r\n"
@@ -106,6 +115,8 @@ class WorkerClient:
         while True:
             if connection is None:
                 connection = await self._pool.connect(deadline=deadline)
+            if isinstance(connection, HeardConnection):
+                connection.from_engine = path.startswith("/v1/")
             try:
                 connection.send(data, deadline=deadline)
                 if heartbeat is None:

@@ -34,6 +34,7 @@ class _Budget:
 
 class _Model:
     name, queue_length, budget = "gemma", 0, _Budget()
+    canary_s: float | None = None
 
     workers: tuple[LeftOutView, ...] = ()
 

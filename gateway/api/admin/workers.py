@@ -175,7 +175,7 @@ def _view(model: ServedModel, worker: Worker) -> WorkerView:
         source=worker.source,
         weight=worker.weight,
         state=worker.state,
-        problem=worker.problem or None,
+        problem=worker.problem or ("its engine hangs" if worker.hangs else None),
         draining=worker.draining,
         breaker=worker.breaker.state,
         in_flight=worker.in_flight,

@@ -70,3 +70,14 @@ def test_workers_that_are_left_out_are_named() -> None:
     assert [told[f'gateway_worker_resting{{model="{name}",worker="w{n}"}}'] for n in range(4)] == [0, 1, 0, 0]
     assert told[f'gateway_retries_total{{model="{name}",outcome="retried"}}'] == 100
     assert told[f'gateway_retries_total{{model="{name}",outcome="over_budget"}}'] == 1
+
+
+def test_canaries_are_counted_where_they_are_on() -> None:
+    """By outcome; a model without `canary_s` has no series of them."""
+    watched = make_model(make_workers(1), canary_s=5.0)
+    watched.workers[0].pulse.canaries["failed"] += 2
+    text = rendered(RoutingMetrics(lambda: [watched]))
+    name = watched.name
+    assert f'gateway_worker_canaries_total{{model="{name}",outcome="failed",worker="w0"}} 2.0' in text
+    assert f'gateway_worker_canaries_total{{model="{name}",outcome="answered",worker="w0"}} 0.0' in text
+    assert "gateway_worker_canaries_total{" not in rendered(RoutingMetrics(lambda: [make_model(make_workers(1))]))

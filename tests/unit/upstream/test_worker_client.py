@@ -483,3 +483,28 @@ def test_the_request_on_the_wire() -> None:
             assert issubclass(ConnectFailed, UpstreamFailure)
 
     asyncio.run(scenario())
+
+
+def test_what_an_engine_says_is_heard() -> None:
+    """Pieces of a body are its sign of life; a head, an error and what the server before it answers are none."""
+
+    async def scenario() -> None:
+        heard: list[int] = []
+        head, piece, end = SIZED.partition(b"\r\n\r\n")
+        for path, answer, count in (
+            ("/v1/x", (head + piece, end), 1),
+            ("/v1/x", (head + piece, end[:3], end[3:]), 2),
+            ("/v1/x", (SIZED.replace(b" 200 ", b" 400 ", 1),), 0),
+            ("/tokenize", (SIZED,), 0),
+        ):
+            async with running(lambda s: [s.answering(*answer, then="next")]) as (server, _):  # noqa: B023
+                heard.clear()
+                loop = asyncio.get_running_loop()
+                client = WorkerClient(server.url, api_key=None, loop=loop, heard=lambda: heard.append(1))
+                deadline = loop.time() + DEADLINE_S
+                with await client.post(path, b"{}", request_id=RequestId("id-1"), deadline=deadline) as reply:
+                    assert await reply.read() == end
+                assert len(heard) == count, (path, answer)
+                client.close()
+
+    asyncio.run(scenario())
