@@ -216,7 +216,7 @@ async def _tokenise(client: InferenceClient, body: bytes, call: WorkerCall) -> l
 
 def _another_may_try(failure: UpstreamFailure) -> bool:
     """Whether nothing of an answer has come, and time is left."""
-    return isinstance(failure, WorkerSilent) or (isinstance(failure, ConnectionLost) and not failure.bytes_received)
+    return isinstance(failure, WorkerSilent) or (isinstance(failure, ConnectionLost) and not failure.begun)
 
 
 async def _refusal(dispatched: Dispatched, record: RequestRecord, prompt_param: PromptParam) -> GatewayError:

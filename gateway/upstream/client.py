@@ -71,7 +71,9 @@ class InferenceClient(Protocol):
     async def post(
         self, path: str, body: bytes, *, request_id: RequestId, deadline: float, heartbeat: Heartbeat | None = None
     ) -> Reply:
-        """Send a JSON body to one of vLLM's paths and wait for the answer's head, calling `heartbeat` meanwhile.
+        """Send a JSON body to one of vLLM's paths and wait until the answer begins, calling `heartbeat` meanwhile.
+
+        It has begun with its head, a good one with the first bytes of its body.
 
         `deadline` is a time of the event loop's clock. Raises an `UpstreamFailure`.
         """

@@ -5,6 +5,10 @@ Bytes that arrive are parsed at once. They are kept until the reader takes them,
 is no longer read, so that a slow client holds the worker back instead of filling memory. While `forward` runs they go
 straight to its sink, without waking a task: that halves what a streamed chunk costs.
 
+vLLM sends the head of a stream as soon as it has the request, and then nothing until its first token, which may take as
+long as a queue is. So a good head alone is no answer yet: until something of the body is there, another worker may
+be asked.
+
 Deadlines cost one timer per connection, not per wait: it is re-armed when it fires early.
 """
 
@@ -48,6 +52,7 @@ class WorkerConnection(asyncio.Protocol):
         self._head_complete = False
         self._busy = False
         self._received = False
+        self._begun = False
         self._paused = False
         self._reusable = True
         self._failure: UpstreamFailure | None = None
@@ -78,6 +83,7 @@ class WorkerConnection(asyncio.Protocol):
         self.complete = False
         self._busy = True
         self._received = False
+        self._begun = False
         self._head_complete = False
         self._head_bytes = 0
         self._deadline = deadline
@@ -87,13 +93,17 @@ class WorkerConnection(asyncio.Protocol):
             self._transport.write(data)
 
     async def wait_head(self, silence_s: float | None = None) -> bool:
-        """Wait until status and headers are in; False after `silence_s` without. Raises an `UpstreamFailure`."""
-        while not self._head_complete:
+        """Wait until the answer has begun: its head is in, and of a good answer also the first bytes of its body.
+
+        False after `silence_s` without. Raises an `UpstreamFailure`.
+        """
+        while not self._has_begun():
             if self._failure is not None:
                 raise self._failure
             await self._event(self._deadline if silence_s is None else self._silent_until(silence_s))
             if self._time_is_up and self._timed_out():
                 return False
+        self._begun = True
         return True
 
     async def next_chunk(self, silence_s: float | None = None) -> bytes | None:
@@ -159,9 +169,16 @@ class WorkerConnection(asyncio.Protocol):
             self._transport.abort()
 
     def give_up_waiting(self) -> None:
-        """Fail an exchange of whose answer nothing has come, because the worker hangs."""
-        if self._busy and not self._received:
+        """Fail an exchange whose answer has not begun, because the worker hangs."""
+        if self._busy and (not self._received or self._head_alone()):
             self._fail(WorkerSilent("the worker hangs"))
+
+    def _has_begun(self) -> bool:
+        return self._head_complete and not self._head_alone()
+
+    def _head_alone(self) -> bool:
+        """Whether a good head is all that has come."""
+        return self._head_complete and self.status == 200 and not (self._begun or self.complete or self._chunks)
 
     def _take(self) -> bytes:
         chunks = self._chunks
@@ -233,8 +250,9 @@ class WorkerConnection(asyncio.Protocol):
             self._reusable = False
             self.abort()
             return
-        self._received = True
         in_head = not self._head_complete
+        if in_head:
+            self._received = True
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -288,7 +306,9 @@ class WorkerConnection(asyncio.Protocol):
             self._timer = None
         if not self.complete:
             reason = "the worker closed the connection" if exc is None else f"connection lost: {exc}"
-            self._fail(ConnectionLost(reason, bytes_received=self._received))
+            self._fail(
+                ConnectionLost(reason, bytes_received=self._received, begun=self._received and not self._head_alone())
+            )
 
     # httptools callbacks
 

@@ -2,7 +2,7 @@
 
     UpstreamFailure
     ├── ConnectFailed      no connection: refused, unreachable, TLS, or the connect deadline
-    ├── ConnectionLost     the worker closed or reset it; `bytes_received` tells whether it had begun to answer
+    ├── ConnectionLost     the worker closed or reset it; `begun` tells whether something of the answer had come
     ├── WorkerSilent       the worker hangs, as its health checks say, and has not begun to answer
     ├── ProtocolViolation  what came is not HTTP/1.1, or is over a cap
     └── DeadlineExceeded   the request's deadline passed
@@ -22,9 +22,11 @@ class ConnectFailed(UpstreamFailure):
 class ConnectionLost(UpstreamFailure):
     """The worker's side went away before the answer was complete."""
 
-    def __init__(self, message: str, *, bytes_received: bool) -> None:
+    def __init__(self, message: str, *, bytes_received: bool, begun: bool | None = None) -> None:
+        """`begun`: bytes that count were among those received; a good head alone tells nothing yet."""
         super().__init__(message)
         self.bytes_received = bytes_received
+        self.begun = bytes_received if begun is None else begun
 
 
 class WorkerSilent(UpstreamFailure):

@@ -23,7 +23,7 @@ MAX_REPLY_BYTES = 64 * 1024 * 1024
 
 
 class WorkerReply(Struct, eq=False):
-    """A worker's answer: status and headers are in, the body is read by chunk.
+    """A worker's answer that has begun: status and headers are in, the body is read by chunk.
 
     Use it as a context manager: leaving it early closes the connection, which aborts the request at the worker.
     """
@@ -104,7 +104,7 @@ class WorkerClient:
     async def post(
         self, path: str, body: bytes, *, request_id: RequestId, deadline: float, heartbeat: Heartbeat | None = None
     ) -> WorkerReply:
-        """Send a POST and wait for the answer's head, calling `heartbeat` while the worker is silent.
+        """Send a POST and wait until the answer has begun, calling `heartbeat` while the worker is silent.
 
         `path` is one of the gateway's own, `deadline` a time of the loop's clock. A connection that turns out to be
         stale before a byte came back is replaced once. Raises an `UpstreamFailure`.

@@ -259,12 +259,14 @@ class Worker:
         kind: str,
     ) -> None:
         script, fault = plan.script, plan.script.fault
+        replaced = fault is not None and replaces_reply(exchange, fault, streaming=True)
+        if not replaced:
+            await exchange.start_stream()  # before any token, as Starlette's StreamingResponse does in vLLM
         await self.scripts.meet(script)
         await asyncio.sleep(script.first_delay_s)
-        if fault is not None and replaces_reply(exchange, fault, streaming=True):
+        if fault is not None and replaced:
             await break_reply(exchange, fault, b"{}")
             return
-        await exchange.start_stream()
         if fault is not None and fault.kind == "error_first" and not await break_stream(exchange, fault):
             return
         for value in first:
