@@ -4,13 +4,17 @@ A rule on a stream must know which text at its end may still become a match. So 
 length, and `beginnings` makes of each one the pattern of everything that a match can begin with.
 """
 
+import math
 import re
+import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final, TypeAlias
 
 import re2
 
+_PLAIN: Final = f"{string.ascii_letters} "
 MAX_NESTING: Final = 50
 _ATOM: Final = re.compile(
     r"\[\^?\]?(?:\[:\^?[a-z]+:\]|\\[pP](?:\{[^}]*\}|.)|\\.|[^\]\\])*\]"
@@ -68,6 +72,8 @@ class Pattern:
     """Of its longest match."""
     beginnings: str = field(repr=False)
     """Matches every non-empty text with which a match can begin, whole matches included."""
+    plain_chars: float
+    """Of the shortest match that has only ASCII letters and spaces; infinite if there is none."""
 
 
 def read_pattern(text: str) -> Pattern:
@@ -87,7 +93,7 @@ def read_pattern(text: str) -> Pattern:
         raise PatternError(f"has something at position {reader.at + 1} that filters don't take")
     beginnings = _beginnings(node)
     opening = f"(?{flags[1]}:" if flags else "(?:"
-    pattern = Pattern(text, _max_chars(node), f"{opening}{beginnings})")
+    pattern = Pattern(text, _max_chars(node), f"{opening}{beginnings})", _plain_chars(node))
     try:
         re2.compile(f"{pattern.beginnings}\\z", options)
     except re2.error as error:
@@ -162,6 +168,26 @@ def _max_chars(node: _Node) -> int:
             return max(map(_max_chars, items))
         case _Repeat(item, _, high):
             return high * _max_chars(item)
+
+
+def _plain_chars(node: _Node) -> float:
+    match node:
+        case _Char(text):
+            return 1 if _takes_plain(text) else math.inf
+        case _Assertion():
+            return 0
+        case _Sequence(items):
+            return sum(map(_plain_chars, items))
+        case _Choice(items):
+            return min(map(_plain_chars, items))
+        case _Repeat(item, low):
+            return low * _plain_chars(item) if low else 0
+
+
+@cache
+def _takes_plain(atom: str) -> bool:
+    """Whether one character's expression takes an ASCII letter or a space, whatever the case is worth."""
+    return any(re2.compile(f"(?{flags}:{atom})").search(_PLAIN) is not None for flags in ("", "i"))
 
 
 def _written(node: _Node) -> str:

@@ -83,7 +83,8 @@ class ExpressionFinder:
     """Finds the matches of several expressions in one form of the text."""
 
     def __init__(self, expressions: Sequence[Expression], *, form: Form) -> None:
-        self._form: Final[Form] = form
+        self.form: Final[Form] = form
+        self.expressions: Final = tuple(expressions)
         self._compiled: Final = [(each, Scanner(each.pattern.text)) for each in expressions]
         hints = dict.fromkeys(each.hint or each.pattern.text for each in expressions)
         self._hints: Final = Scanner("|".join(f"(?:{hint})" for hint in hints))
@@ -123,9 +124,9 @@ class ExpressionFinder:
         return view.place(index, form)
 
     def _form_of(self, view: View) -> Folded | None:
-        if self._form == "text":
+        if self.form == "text":
             return None
-        return view.folded if self._form == "folded" else view.skeleton
+        return view.folded if self.form == "folded" else view.skeleton
 
 
 class _Places:

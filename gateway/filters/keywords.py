@@ -8,6 +8,7 @@ are found anywhere.
 """
 
 import re
+import string
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import ahocorasick_rs
 
 from gateway.filters.expressions import Check, ExpressionFinder, expression
 from gateway.filters.folding import Folded, fold, fold_skeleton, is_unspaced, joins
+from gateway.filters.scanner import Scanner
 from gateway.filters.view import Span, View
 
 LABEL: Final = "keywords"
@@ -32,6 +34,13 @@ _PHRASE: Final = re.compile(r"[^\W_]+(?:[\s'_.-]+[^\W_]+)*")
 _APART: Final = r"[^\pL\pN\x00]{1,3}"
 _SPREAD: Final = rf"\b[a-z0-9](?:{_APART}[a-z0-9]){{2,23}}"
 _SPREAD_HINT: Final = rf"\b[a-z0-9]{_APART}[a-z0-9]{_APART}[a-z0-9](?:[^a-z0-9]|$)"
+_LONE: Final = re.compile("(?<![a-z0-9])[a-z0-9](?![a-z0-9])")
+"""What letters set apart begin with, in folded ASCII text."""
+_SPREAD_TAIL: Final = r"(?:^|[^a-z0-9])[a-z0-9](?:[^a-z0-9\x00]{1,3}[a-z0-9]){0,23}(?:[^a-z0-9\x00]{0,3}|(?s:.))\z"
+"""The same up to the text's end, where they may go on; the character before them included."""
+_APART_HINT: Final = Scanner(_SPREAD_HINT)
+_APART_TAIL: Final = Scanner(_SPREAD_TAIL)
+_ALNUM: Final = string.ascii_letters + string.digits
 _SIGNS: Final = "013457@$!|+8"
 _LEET: Final = str.maketrans(_SIGNS + "l", "oieastasiitb" + "i")
 _SIGN: Final = re.compile(f"[{re.escape(_SIGNS)}]")
@@ -97,6 +106,19 @@ class _Automaton:
                 yield start, end, entry if entry.accented is not None else None
             if entry.phrases:
                 yield from ((start, stop, None) for stop in _phrase_ends(text, start, end, entry))
+
+    def skim(self, text: str) -> int:
+        """Return where a keyword may begin that the end of ASCII text cuts off; -1 if there may be one already.
+
+        Where the first word of no phrase is found, only the last word of the text can begin one.
+        """
+        if self._found is not None and self._found.find_matches_as_indexes(text):
+            return -1
+        if self._anywhere:
+            return self.hold(text, anywhere=False)
+        at = len(text.rstrip(_ALNUM))
+        last = text[at:]
+        return at if last in self._prefixes or last in self._phrase_prefixes else len(text)
 
     def hold(self, text: str, *, anywhere: bool) -> int:
         """Return where a keyword may have begun that the text's end cuts off; its length if nowhere."""
@@ -189,6 +211,27 @@ class KeywordFinder:
         if self._leet is not None:
             at = min(at, view.place(self._leet.hold(skeleton.text.translate(_LEET), anywhere=True), skeleton))
         return min(at, self._spread.hold(view)) if self._spreads else at
+
+    def skim(self, text: str, lead: int) -> int:
+        """Return where the first keyword may begin that isn't decided yet in folded ASCII text.
+
+        -1 if there may be one already; `lead` characters have left before.
+        """
+        at = self._exact.skim(text)
+        if at < 0:
+            return -1
+        if self._leet is not None:
+            signs = text.translate(_LEET)
+            if _SIGN.search(text) and self._leet.skim(signs) < 0:
+                return -1
+            at = min(at, self._leet.hold(signs, anywhere=True))
+        if self._spreads and _LONE.search(text, lead) is not None:
+            data = text.encode()
+            if _APART_HINT.search(data) is not None:
+                return -1
+            tail = _APART_TAIL.search(data)
+            at = at if tail is None else min(at, tail[0])
+        return at
 
     def _spans(self, view: View, form: Folded, automaton: _Automaton, text: str) -> list[Span]:
         return [

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from gateway.config.model import Action, FilterRule, KeywordsRule, PatternsRule, PiiRule
 from gateway.filters.expressions import ExpressionFinder, Finder
 from gateway.filters.keywords import KeywordFinder
 from gateway.filters.pattern_sets import SETS, UNTRUSTED_ONLY, own_expressions
 from gateway.filters.pii import EXPRESSIONS
+from gateway.filters.skimming import Skimmer
 from gateway.filters.view import Span, View
 
 
@@ -29,16 +31,21 @@ class Match:
     action: Action
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RuleSet:
     """Rules in the order of the configuration."""
 
     rules: tuple[CompiledRule, ...]
 
-    @property
+    @cached_property
     def trusted(self) -> "RuleSet":
         """The rules for text of neither users nor tools."""
         return RuleSet(tuple(rule for rule in self.rules if not rule.untrusted_only))
+
+    @cached_property
+    def skimmer(self) -> Skimmer:
+        """The same rules at a glance."""
+        return Skimmer(self, [rule.finder for rule in self.rules])
 
     def find(self, view: View) -> list[Match]:
         """Return every match by its begin, those of earlier rules first."""

@@ -44,11 +44,11 @@ class Findings:
 class TextScreener:
     """Screens one text. After a block nothing more comes out."""
 
-    __slots__ = ("_base", "_before", "_findings", "_held", "_json", "_quoted", "_rules", "blocked")
+    __slots__ = ("_base", "_before", "_findings", "_held", "_json", "_quoted", "blocked", "rules")
 
     def __init__(self, rules: RuleSet, findings: Findings, *, json: bool = False) -> None:
         self.blocked = False
-        self._rules: Final = rules
+        self.rules: Final = rules
         self._findings: Final = findings
         self._json: Final = json
         self._before = ""
@@ -59,9 +59,17 @@ class TextScreener:
         self._quoted = False
 
     @property
-    def holds(self) -> bool:
-        """Whether text waits."""
-        return len(self._held) > self._base
+    def is_plain(self) -> bool:
+        """Whether what is held is text as it came, and more of the kind may come."""
+        return not (self._json or self._base or self.blocked)
+
+    def lend(self) -> tuple[str, str]:
+        """Return the last character that has left, if any, and what is held, for somebody who goes on in its place."""
+        return self._before, self._held
+
+    def take_back(self, before: str, held: str) -> None:
+        """Go on where somebody else has come to."""
+        self._before, self._held = before, held
 
     def feed(self, text: str) -> str:
         """Take a piece; return what may leave now."""
@@ -86,11 +94,11 @@ class TextScreener:
             return ""
         lead = len(self._before)
         view = View(self._before + self._held, json=self._json, quoted=self._quoted, whole=whole)
-        decided = len(view.raw) if whole else self._rules.hold(view)
+        decided = len(view.raw) if whole else self.rules.hold(view)
         decided = max(decided, lead)
         out: list[str] = []
         at = lead + self._base
-        for match in self._rules.find(view):
+        for match in self.rules.find(view):
             span = match.span
             if span.start < lead:
                 continue
@@ -141,7 +149,7 @@ class TextScreener:
             last = View(gone, json=True, quoted=self._quoted).text[-1:]
             self._before = last if last.isalnum() else " "
             self._quoted = _ends_quoted(gone, self._quoted)
-        elif last := _last_read(gone):
+        elif last := last_read(gone):
             self._before = last
 
     def _block(self) -> None:
@@ -149,7 +157,7 @@ class TextScreener:
         self._held = ""
 
 
-def _last_read(text: str) -> str:
+def last_read(text: str) -> str:
     """Return the last character that the plain form keeps."""
     if text[-1].isascii():
         return text[-1]

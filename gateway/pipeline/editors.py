@@ -135,11 +135,11 @@ class ReplyEditor:
             choice.stopped for choice in self._choices
         )
 
-    def passes(self, data: bytes) -> bool:
-        """Whether a single chunk may go to the client as it came."""
+    def pass_on(self, frame: bytes) -> bytes | None:
+        """Return a frame that may go to the client as it came."""
         if len(self._choices) > 1 or self._must_call or not self._chat_chunks:
-            return False
-        return self._choices[0].begun and self._choices[0].parser.passes(data)
+            return None
+        return frame if self._choices[0].begun and self._choices[0].parser.passes(frame) else None
 
     def edit(self, data: bytes) -> list[bytes]:
         """Return the chunks to send in place of this one."""

@@ -103,10 +103,8 @@ class ReplyGatherer:
         """Whether every choice has ended, one at least before the worker did."""
         return all(text.finish_reason is not None for text in self._texts) and any(text.stopped for text in self._texts)
 
-    def passes(self, data: bytes) -> bool:
-        """Return False: every chunk is read."""
-        del data
-        return False
+    def pass_on(self, frame: bytes) -> None:
+        """Return None: every chunk is read."""
 
     def edit(self, data: bytes) -> list[bytes]:
         """Take a chunk; nothing is sent in its place."""

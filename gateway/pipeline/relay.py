@@ -31,8 +31,11 @@ class ChunkEditor(Protocol):
         """Whether the client has all it asked for: the worker may be aborted."""
         ...
 
-    def passes(self, data: bytes) -> bool:
-        """Whether a single chunk may go to the client as it came. True also tells the editor that it has gone."""
+    def pass_on(self, frame: bytes) -> bytes | None:
+        """Take a frame with a single chunk that may go to the client as it came; return the frames to send now.
+
+        None: it wasn't taken, it has to be edited.
+        """
         ...
 
     def edit(self, data: bytes) -> list[bytes]:
@@ -73,6 +76,7 @@ class StreamRelay:
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes as they came; return the bytes for the client, maybe none."""
+        tried = False
         if (
             not self._show_usage
             and self._splitter.empty
@@ -85,17 +89,24 @@ class StreamRelay:
             and data.find(b"\r") < 0
         ):
             frames = data.count(b"\n\n")
-            if self._editor is None or (frames == 1 and self._editor.passes(data)):
+            if self._editor is None:
                 self.frames += frames
                 return self._named(data)
+            if frames == 1:
+                tried = True
+                passed = self._editor.pass_on(data)
+                if passed is not None:
+                    self.frames += 1
+                    return self._named(passed)
         out: list[bytes] = []
         for frame in self._splitter.feed(data):
-            self._take(frame, out)
+            self._take(frame, out, tried=tried)
             if self.done or self.failure is not None:
                 break
         return b"".join(out)
 
-    def _take(self, frame: bytes, out: list[bytes]) -> None:
+    def _take(self, frame: bytes, out: list[bytes], *, tried: bool) -> None:
+        """`tried`: the editor has refused to pass the frame on."""
         data = data_of(frame)
         if data is None:
             return
@@ -120,12 +131,17 @@ class StreamRelay:
             if view.usage:
                 self.usage = view.usage.to_usage()
             if self._editor is not None:
-                self._edit(self._editor, data, out)
+                self._edit(self._editor, data, out, passes=not (tried or view.usage))
             else:
                 shown = _with_null_usage(data) if self._show_usage and view.usage is msgspec.UNSET else data
                 _add_frame(out, self._named(shown))
 
-    def _edit(self, editor: ChunkEditor, data: bytes, out: list[bytes]) -> None:
+    def _edit(self, editor: ChunkEditor, data: bytes, out: list[bytes], *, passes: bool) -> None:
+        """`passes`: the chunk may pass as it is, if the editor will."""
+        passed = editor.pass_on(b"data: %b\n\n" % data) if passes else None
+        if passed is not None:
+            out.append(self._named(_with_null_usages(passed) if self._show_usage else passed))
+            return
         try:
             self._add_edited(editor.edit(data), out)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -174,6 +190,11 @@ def _usage_chunk(data: bytes, usage: Usage) -> bytes:
 def _with_null_usage(chunk: bytes) -> bytes:
     """Add `"usage":null`, which OpenAI sends on every chunk but the last when usage was asked for."""
     return chunk.rstrip()[:-1] + b',"usage":null}'
+
+
+def _with_null_usages(frames: bytes) -> bytes:
+    """Add the same to frames. No string of JSON holds a line's end as it is."""
+    return frames.replace(b"}\n\n", b',"usage":null}\n\n')
 
 
 def rename_pair(served_name: str, name: str) -> tuple[bytes, bytes] | None:

@@ -17,12 +17,15 @@ from gateway.filters.policy import FilterPolicy
 from gateway.filters.rules import RuleSet
 from gateway.filters.screener import Findings, TextScreener
 from gateway.observability.record import FilterRecord, RequestRecord
+from gateway.pipeline.plain_chunks import ChunkTemplate, PlainChunks, read_template
 from gateway.pipeline.relay import ChunkEditor
 from gateway.pipeline.screening import InputScreening, judge_passages, off_loop
 from gateway.values import Usage
 from gateway.wire.replies import NULL, ChatReply, CompletionReply, ReplyMessage, ToolCallBody, usage_body
 
 CONTENT_FILTER: Final = "content_filter"
+MAX_TEMPLATES: Final = 16
+"""How often a stream's chunks are looked at for what they have in common."""
 _THOUGHTS: Final = ("reasoning", "reasoning_content")
 
 _CALLS = msgspec.json.Decoder(list[ToolCallBody])
@@ -139,8 +142,10 @@ class _ChoiceStream:
 
     def __init__(self, screening: OutputScreening) -> None:
         self._screening = screening
-        self._place: tuple[str, int] | None = None
-        self._screener: TextScreener | None = None
+        self._is_judged = bool(screening.policy.output_checks)
+        self.place: tuple[str, int] | None = None
+        """Which text is being written."""
+        self.screener: TextScreener | None = None
         self.ended = False
         self.blocked = False
         self.changed = False
@@ -151,30 +156,32 @@ class _ChoiceStream:
     def take(self, place: tuple[str, int], text: str) -> tuple[Chunk | None, str]:
         """Take more of the text at a place; return the delta that ends another text, and what leaves of this one."""
         rest = None
-        if place != self._place:
+        if place != self.place:
             rest = self.rest()
-            self._place = place
-            self._screener = TextScreener(
+            self.place = place
+            self.screener = TextScreener(
                 self._screening.rules, self._screening.findings, json=place[0] in ("call", "function_call")
             )
-        screener = self._screener
+        screener = self.screener
         if self.blocked or screener is None:
             self.changed = True
             return rest, ""
         said = screener.feed(text)
-        self.said += said
+        if self._is_judged:
+            self.said += said
         self.changed = self.changed or said != text
         self.blocked = screener.blocked
         return rest, said
 
     def rest(self) -> Chunk | None:
         """End the text that is being written; return the delta with what was held of it."""
-        if self._screener is None or self._place is None or self.blocked:
+        if self.screener is None or self.place is None or self.blocked:
             return None
-        said = self._screener.finish()
-        self.said += said
-        self.blocked = self._screener.blocked
-        return _delta(*self._place, said) if said else None
+        said = self.screener.finish()
+        if self._is_judged:
+            self.said += said
+        self.blocked = self.screener.blocked
+        return _delta(*self.place, said) if said else None
 
 
 def _said(message: ReplyMessage) -> str:
@@ -209,6 +216,14 @@ class ScreenedEditor:
         self._model = model
         self._choices = [_ChoiceStream(screening) for _ in range(choices)]
         self._common: Chunk = {}
+        self._is_judged = bool(screening.policy.output_checks)
+        self._plain: PlainChunks | None = None
+        self._template: ChunkTemplate | None = None
+        self._templates_left = MAX_TEMPLATES if choices == 1 else 0
+        self._misfit = True
+        """The last chunk is not of the template's kind."""
+        self._inner_passed = False
+        """The inner editor has let a frame pass that is edited here."""
 
     @property
     def stopped(self) -> bool:
@@ -217,21 +232,60 @@ class ScreenedEditor:
             return True
         return all(choice.ended for choice in self._choices) and any(choice.blocked for choice in self._choices)
 
-    def passes(self, data: bytes) -> bool:
-        """Return False: every chunk is read."""
-        del data
-        return False
+    def pass_on(self, frame: bytes) -> bytes | None:
+        """Take a frame with more of the text that is being written; return what may leave now, as it came."""
+        plain = self._plain
+        if plain is None:
+            return None
+        text = plain.text(frame)
+        if not text:
+            self._misfit = text is None
+            return None
+        if self._inner is not None:
+            if self._inner.pass_on(frame) is None:
+                return None
+            self._inner_passed = True
+        passed = plain.take(frame, text)
+        if passed is not None:
+            self._inner_passed = False
+            if self._is_judged:
+                self._choices[0].said += plain.released
+        return passed
 
     def edit(self, data: bytes) -> list[bytes]:
         """Return the chunks to send in place of this one."""
         inner = self._inner
-        chunks = [data] if inner is None else inner.edit(data)
-        if inner is not None:
+        self._end_plain()
+        if inner is None or self._inner_passed:
+            chunks = [data]
+            self._inner_passed = False
+        else:
+            chunks = inner.edit(data)
             self.failure = inner.failure
-        return [out for chunk in chunks for out in self._screen_chunk(chunk)]
+        out = [screened for chunk in chunks for screened in self._screen_chunk(chunk)]
+        self._begin_plain(data)
+        return out
+
+    def _begin_plain(self, data: bytes) -> None:
+        """Let chunks pass from here on if they are like this one."""
+        if self._misfit and self._templates_left:
+            self._templates_left -= 1
+            self._template = read_template(data) or self._template
+        choice, template = self._choices[0], self._template
+        if template is not None and choice.place == template.place and not choice.ended:
+            screener = choice.screener
+            if screener is not None and screener.is_plain:
+                self._plain = PlainChunks(template, screener)
+                self._misfit = False
+
+    def _end_plain(self) -> None:
+        if self._plain is not None:
+            self._plain.give_back()
+            self._plain = None
 
     def finish(self) -> list[bytes]:
         """Return what is left when the stream ends."""
+        self._end_plain()
         out: list[bytes] = []
         if self._inner is not None and not all(choice.ended for choice in self._choices):
             out = [screened for chunk in self._inner.finish() for screened in self._screen_chunk(chunk)]

@@ -92,7 +92,7 @@ def _stream(editor: Callable[[], ChunkEditor | None], chunks: list[bytes]) -> Ca
 
 def _streams() -> None:
     words = _text(_ASCII, CHUNKS * 5).split(" ")
-    chunks = [_chunk(f"{word} ") for word in words]
+    chunks = [_chunk(f" {word}") for word in words]
     passed = _microseconds(_stream(lambda: None, chunks), 5) / len(chunks)
     print(f"\nus per chunk of one word, passed as it is: {passed:.2f}; more with rules for answers:")
     rules: dict[str, tuple[FilterRule, ...]] = {
