@@ -7,7 +7,6 @@ The load of a worker is what is in flight there from here, plus what its engine 
 weight. When one engine tells nothing any more, that of all others is ignored too: a number is compared with its like.
 """
 
-import math
 import random
 from bisect import bisect_right
 from collections.abc import Collection
@@ -58,6 +57,7 @@ class WorkerSet:
         "_total",
         "_turn",
         "_weight",
+        "_weights",
         "workers",
     )
 
@@ -73,6 +73,7 @@ class WorkerSet:
         self._ring = HashRing([(w.id, w.weight) for w in workers]) if balance == "prefix" and not self._alone else None
         self._turn = 0
         self._weight = 1.0
+        self._weights = [worker.weight for worker in workers]
         self._scores = [_NEVER] * len(workers)
         self._in_flight = [0] * len(workers)
         self._total = 0
@@ -86,10 +87,11 @@ class WorkerSet:
     def loaded(self, slot: int) -> None:
         """Note a worker's new load."""
         worker = self.workers[slot]
-        self._total += worker.in_flight - self._in_flight[slot]
-        self._in_flight[slot] = worker.in_flight
+        requests = worker.in_flight
+        self._total += requests - self._in_flight[slot]
+        self._in_flight[slot] = requests
         if worker.usable:
-            self._scores[slot] = (worker.in_flight + 1 + self._elsewhere[slot]) / worker.weight
+            self._scores[slot] = (requests + 1 + self._elsewhere[slot]) / self._weights[slot]
             if self._limit is not None and not self._has_place(worker, self._limit):
                 self._scores[slot] = _NEVER
 
@@ -165,11 +167,12 @@ class WorkerSet:
         lowest = min(scores)
         if lowest == _NEVER:
             return None
-        if scores.count(lowest) > 1:
+        first = scores.index(lowest)
+        if lowest in scores[first + 1 :]:
             start = int(rng.random() * len(scores))
             if lowest in scores[start:]:
                 return self.workers[scores.index(lowest, start)]
-        return self.workers[scores.index(lowest)]
+        return self.workers[first]
 
     def _next(self) -> Worker | None:
         """Return the worker whose turn it is: over one cycle, each is chosen in proportion to its weight.
@@ -187,19 +190,19 @@ class WorkerSet:
 
     def _by_key(self, ring: HashRing, key: int, tried: Collection[Worker] = ()) -> Worker | None:
         """Return the first worker of the ring, from the key on, that has no more than its bound allows."""
-        scores, workers, slots = self._scores, self.workers, ring.slots
         share = BOUND * (self._total + 1) / self._weight
+        in_flight, weights, scores, slots = self._in_flight, self._weights, self._scores, ring.slots
+        passed = {slot for slot, worker in enumerate(self.workers) if worker in tried} if tried else set[int]()
         start = ring.start(key)
-        passed = {slot for slot, worker in enumerate(workers) if worker in tried} if tried else set[int]()
         for at in range(start - len(slots), start):
             slot = slots[at]
             if slot in passed:
                 continue
-            worker = workers[slot]
-            if scores[slot] != _NEVER and worker.in_flight < max(ALWAYS_ROOM, math.ceil(share * worker.weight)):
-                return worker
+            requests = in_flight[slot]
+            if (requests < ALWAYS_ROOM or requests < share * weights[slot]) and scores[slot] != _NEVER:
+                return self.workers[slot]
             passed.add(slot)
-            if len(passed) == len(workers):
+            if len(passed) == len(in_flight):
                 break
         return None
 
