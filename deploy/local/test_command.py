@@ -25,10 +25,11 @@ PROVIDER_TESTS = "tests/contract/providers/test_*.py"
 NODE_SUITES = ("tests/contract/node", "tests/contract/agents/node")
 ENGINES_DEADLINE_S = 900.0
 NO_TESTS = 5  # pytest's own status for it
-# Commands that tests start, by ring, and the Debian packages that have them.
+# Commands and files that tests need, by ring, and the Debian packages that have them.
+NGINX_STREAM = "/usr/lib/nginx/modules/ngx_stream_module.so"
 SYSTEM_TOOLS = {
     "contract": {"node": "nodejs", "npm": "npm"},
-    "integration": {"redis-server": "redis-server"},
+    "integration": {"redis-server": "redis-server", "nginx": "nginx", NGINX_STREAM: "libnginx-mod-stream"},
     "images": {"redis-server": "redis-server"},
     "helm": {"redis-server": "redis-server"},
 }
@@ -139,7 +140,7 @@ def _prepare(rings: Sequence[str], places: Places) -> None:
 def _install_system_tools(rings: Sequence[str], places: Places) -> None:
     """Debian packages that are missing, where we may install them; elsewhere the tests say what they miss."""
     tools = {command: package for ring in rings for command, package in SYSTEM_TOOLS.get(ring, {}).items()}
-    missing = sorted({package for command, package in tools.items() if shutil.which(command) is None})
+    missing = sorted({package for tool, package in tools.items() if not (Path(tool).exists() or shutil.which(tool))})
     if not missing:
         return
     with Step("system packages") as step:
