@@ -81,7 +81,7 @@ def normalise(
     `declarations` is text that the dialect adds after the client's system text. Raises UnsupportedModality or
     InvalidRequest, with `param` naming the message and part at fault.
     """
-    plain = plain_messages(messages, system_role=variant.family == "gemma4") if not declarations else None
+    plain = plain_messages(messages, system_role=variant.family == "gemma4", declarations=declarations)
     if plain is not None:
         return Conversation(plain, neutralised=False, prefill=False)
     turns = collect_turns(messages, variant, guard, tools)
@@ -113,7 +113,9 @@ def collect_turns(
     return Turns(system, turns, reader.neutralised)
 
 
-def plain_messages(messages: Sequence[AnyMessage], *, system_role: bool) -> list[WireMessage] | None:
+def plain_messages(
+    messages: Sequence[AnyMessage], *, system_role: bool, declarations: str = ""
+) -> list[WireMessage] | None:
     """The common case in one pass: an optional system text, then user and assistant in turn, strings without `<`."""
     wire: list[WireMessage] = []
     system = None
@@ -135,6 +137,8 @@ def plain_messages(messages: Sequence[AnyMessage], *, system_role: bool) -> list
         expect_user = not expect_user
     if expect_user:
         return None
+    if declarations:
+        system = declarations if system is None else f"{system}{_BETWEEN_TURNS}{declarations}"
     if system is not None and system_role:
         wire.insert(0, {"role": "system", "content": system})
     elif system is not None:

@@ -25,6 +25,8 @@ class Prepared(Struct, frozen=True):
     """The body beyond the forwarded fields: `messages` or `prompt`, and what the dialect needs."""
     parser: Callable[[], ReplyParser] | None = None
     """Makes one parser per choice; None: nobody has to look into the reply's text."""
+    leaves_alone: Callable[[str], bool] | None = None
+    """Whether the parser would give out a whole reply's text as it is: then it need not be made. None: ask it."""
     endpoint: Literal["chat", "completions"] = "chat"
     withheld: frozenset[str] = frozenset()
     """Forwarded fields that the worker must not get: the parser applies them."""

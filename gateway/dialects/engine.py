@@ -1,6 +1,7 @@
 """`dialect: engine`: the worker parses. The request passes as it came, the reply's known quirks are mended."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.dialects.control_tokens import MarkerGuard
@@ -8,7 +9,8 @@ from gateway.dialects.conversation import normalise
 from gateway.dialects.dialect import OpenAIHistory, Prepared, reply_rules
 from gateway.dialects.plain_parser import PlainParser
 from gateway.dialects.template_switches import template_switches, wants_thinking
-from gateway.dialects.tools import HarmlessText, declarations_of, plan_tools, verbatim
+from gateway.dialects.tool_memory import ToolMemory
+from gateway.dialects.tools import HarmlessText, ToolPlan, declarations_of, plan_tools, verbatim
 from gateway.values import Variant
 from gateway.wire.chat import ChatRequest
 
@@ -25,30 +27,30 @@ _ENGINES_OWN: Final = (
 """Keys that vLLM adds to answers and OpenAI's clients don't know."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What becomes of a request's tools, whatever the conversation is."""
+
+    plan: ToolPlan
+    tools: Sequence[object]
+
+
 class EngineDialect:
     """Tools and choice as the client sent them; no parser of ours."""
+
+    def __init__(self) -> None:
+        self._memory: Final = ToolMemory(_tell)
 
     def prepare(
         self, request: ChatRequest, variant: Variant, guard: MarkerGuard, new_id: Callable[[], str]
     ) -> Prepared:
         """Messages normalised, tools harmless; the schemas stay whole, the engine reads them."""
-        plan = plan_tools(request, verbatim)
+        told = self._memory.made_of(request, guard)
+        plan = told.plan
         conversation = normalise(request.messages, variant, guard, tools=OpenAIHistory())
         fields: dict[str, object] = {"messages": conversation.messages}
-        declarations = declarations_of(plan, guard)
-        clean = HarmlessText(guard)
-        if declarations.functions:
-            fields["tools"] = [
-                {
-                    "type": "function",
-                    "function": {
-                        "name": tool.name,
-                        "description": function.description,
-                        "parameters": clean.value(tool.parameters, "tools") or {"type": "object", "properties": {}},
-                    },
-                }
-                for tool, function in zip(plan.declared, declarations.functions, strict=True)
-            ]
+        if told.tools:
+            fields["tools"] = told.tools
             named = {"type": "function", "function": {"name": plan.named}} if plan.named else plan.choice
             fields["tool_choice"] = named
             fields["parallel_tool_calls"] = plan.parallel
@@ -59,6 +61,24 @@ class EngineDialect:
             return Prepared(fields=fields, must_call=plan.must_call, legacy=plan.legacy)
         rules = reply_rules(request, plan, new_id, restore=variant.family, own_stop=False)
         return Prepared(fields=fields, parser=lambda: PlainParser(rules))
+
+
+def _tell(request: ChatRequest, guard: MarkerGuard) -> _Told:
+    plan = plan_tools(request, verbatim)
+    clean = HarmlessText(guard)
+    no_schema: dict[str, Any] = {"type": "object", "properties": {}}
+    tools = [
+        {
+            "type": "function",
+            "function": {
+                "name": tool.name,
+                "description": function.description,
+                "parameters": clean.value(tool.parameters, "tools") or no_schema,
+            },
+        }
+        for tool, function in zip(plan.declared, declarations_of(plan, guard).functions, strict=True)
+    ]
+    return _Told(plan, tools)
 
 
 def mend_choice(choice: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ Layout: Google's formatting guide (ai.google.dev/gemma/docs/functiongemma). With
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.dialects.arguments import Bare, Raw, read_json
@@ -12,7 +13,7 @@ from gateway.dialects.constraints import CallSyntax
 from gateway.dialects.control_tokens import MarkerGuard
 from gateway.dialects.conversation import Turn, Turns, WireMessage, collect_turns, normalise
 from gateway.dialects.dialect import FORMATS, Prepared, reply_rules
-from gateway.dialects.enforcement import CallForm, enforce
+from gateway.dialects.enforcement import CallForm, Enforcement, enforce
 from gateway.dialects.grammar import Marker, Text, seq
 from gateway.dialects.history import AnsweredCall
 from gateway.dialects.json_values import is_array, is_object
@@ -21,6 +22,7 @@ from gateway.dialects.marked_render import object_text
 from gateway.dialects.marked_syntax import FUNCTIONGEMMA
 from gateway.dialects.plain_parser import PlainParser
 from gateway.dialects.template_switches import template_switches
+from gateway.dialects.tool_memory import ToolMemory
 from gateway.dialects.tools import DeclaredFunction, ToolPlan, declarations_of, plan_tools, verbatim
 from gateway.values import Variant
 from gateway.wire.chat import ChatRequest
@@ -33,22 +35,37 @@ _WITHHELD: Final = frozenset({"stop", "logprobs", "top_logprobs"})
 _OPEN, _END, _ESCAPE = FUNCTIONGEMMA.openers[0], FUNCTIONGEMMA.end, FUNCTIONGEMMA.quote
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What becomes of a request's tools, whatever the conversation is."""
+
+    plan: ToolPlan
+    text: str
+    """What the prompt says of them."""
+    neutralised: bool
+    enforcement: Enforcement | None
+    """None: a call has to be made, and how depends on what it is begun with."""
+
+
 class FunctionGemmaDialect:
     """Marked calls on `/v1/completions`."""
+
+    def __init__(self) -> None:
+        self._memory: Final = ToolMemory(_tell)
 
     def prepare(
         self, request: ChatRequest, variant: Variant, guard: MarkerGuard, new_id: Callable[[], str]
     ) -> Prepared:
         """A prompt with declarations, calls and responses; plain chat where there are none."""
-        plan = plan_tools(request, verbatim)
+        told = self._memory.made_of(request, guard)
+        plan = told.plan
         if not plan.known and not _has_calls(request):
             return self._chat(request, variant, guard, plan, new_id)
-        declarations = declarations_of(plan, guard)
         turns = collect_turns(request.messages, variant, guard, _Responses())
-        prompt, in_model_turn = _prompt(turns, declarations.functions)
+        prompt, in_model_turn = _prompt(turns, told.text)
         prefix = _beginning(plan) if plan.must_call and not in_model_turn else ""
-        restore = variant.family if turns.neutralised or declarations.neutralised else None
-        enforcement = enforce(request, plan, _FORM, prefix)
+        restore = variant.family if turns.neutralised or told.neutralised else None
+        enforcement = told.enforcement or enforce(request, plan, _FORM, prefix)
         rules = reply_rules(request, plan, new_id, restore=restore, own_stop=True, enforcement=enforcement)
         return Prepared(
             fields={
@@ -80,6 +97,17 @@ class FunctionGemmaDialect:
         return Prepared(fields=fields, parser=lambda: PlainParser(rules))
 
 
+def _tell(request: ChatRequest, guard: MarkerGuard) -> _Told:
+    plan = plan_tools(request, verbatim)
+    declarations = declarations_of(plan, guard)
+    return _Told(
+        plan=plan,
+        text="".join(map(_declaration, declarations.functions)),
+        neutralised=declarations.neutralised,
+        enforcement=None if plan.must_call else enforce(request, plan, _FORM, ""),
+    )
+
+
 class _Responses:
     """Earlier calls and their responses, which go on in the model's turn."""
 
@@ -106,9 +134,8 @@ def _has_calls(request: ChatRequest) -> bool:
     )
 
 
-def _prompt(turns: Turns, functions: Sequence[DeclaredFunction]) -> tuple[str, bool]:
+def _prompt(turns: Turns, declared: str) -> tuple[str, bool]:
     """The prompt, and whether it ends in text of the model's own turn that the client gave."""
-    declared = "".join(map(_declaration, functions))
     first = "\n".join([*([f"{_TRIGGER}{declared}"] if declared else []), *turns.system])
     pieces = ["<bos>", f"<start_of_turn>developer\n{first}<end_of_turn>\n"] if first else ["<bos>"]
     in_model_turn = False

@@ -1,25 +1,42 @@
 """Gemma 1 to 3n: told of their tools in the first turn, calls as text in turns (`/v1/chat/completions`, no `tools`)."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from gateway.dialects.constraints import CallSyntax
 from gateway.dialects.control_tokens import MarkerGuard
 from gateway.dialects.conversation import Conversation, normalise, plain_messages
 from gateway.dialects.dialect import FORMATS, Prepared, reply_rules
-from gateway.dialects.enforcement import CallForm, enforce
+from gateway.dialects.enforcement import CallForm, Enforcement, enforce
 from gateway.dialects.events import ReplyParser
 from gateway.dialects.grammar import Text
 from gateway.dialects.history import AnsweredCall
 from gateway.dialects.plain_parser import PlainParser
+from gateway.dialects.plain_text import is_plain
+from gateway.dialects.prompted_head import Beginnings
 from gateway.dialects.prompted_parser import PromptedParser
 from gateway.dialects.prompted_text import PromptedStyle
 from gateway.dialects.template_switches import template_switches
+from gateway.dialects.tool_memory import ToolMemory
 from gateway.dialects.tools import ToolPlan, declarations_of, plan_tools
 from gateway.values import Variant
 from gateway.wire.chat import ChatRequest
 
 _STOP: Final = frozenset({"stop"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What becomes of a request's tools, whatever the conversation is."""
+
+    plan: ToolPlan
+    text: str
+    """What the first turn says of them."""
+    neutralised: bool
+    enforcement: Enforcement | None
+    """None: a call has to be made, and how depends on what it is begun with."""
+    beginnings: Beginnings
 
 
 class PromptedDialect:
@@ -30,6 +47,7 @@ class PromptedDialect:
         self._form: Final = CallForm(
             CallSyntax(style.notation), opening=style.beginning, closing=Text(style.closing), following=style.following
         )
+        self._memory: Final = ToolMemory(self._tell)
 
     def prepare(
         self, request: ChatRequest, variant: Variant, guard: MarkerGuard, new_id: Callable[[], str]
@@ -39,39 +57,51 @@ class PromptedDialect:
             plain = _without_tools(request, variant, guard)
             if plain is not None:
                 return plain
-        plan = plan_tools(request, self._style.write_name)
-        declarations = declarations_of(plan, guard)
+        told = self._memory.made_of(request, guard)
+        plan = told.plan
         conversation = normalise(
-            request.messages,
-            variant,
-            guard,
-            tools=_TextHistory(self._style, plan),
-            declarations=self._style.declare(declarations.functions) if declarations.functions else "",
+            request.messages, variant, guard, tools=_TextHistory(self._style, plan), declarations=told.text
         )
         fields: dict[str, object] = {"messages": conversation.messages}
-        fields |= template_switches(request, variant, guard, thinking=False)
+        if request.chat_template_kwargs:
+            fields |= template_switches(request, variant, guard, thinking=False)
         prefix = self._beginning(plan, conversation)
         if prefix:
             conversation.messages.append({"role": "assistant", "content": prefix})
         if prefix or conversation.prefill:
             fields |= {"add_generation_prompt": False, "continue_final_message": True}
-        enforcement = enforce(request, plan, self._form, prefix)
-        restore = variant.family if conversation.neutralised or declarations.neutralised else None
-        rules = reply_rules(request, plan, new_id, restore=restore, own_stop=bool(plan.known), enforcement=enforcement)
+        enforcement = told.enforcement or enforce(request, plan, self._form, prefix)
+        restore = variant.family if conversation.neutralised or told.neutralised else None
         withheld = _STOP if plan.known else frozenset[str]()
-        parser: Callable[[], ReplyParser] | None = None
-        if plan.known:
-            parser = lambda: PromptedParser(plan.known, rules, prefix=prefix)  # noqa: E731 - beside its alternative
-        elif restore:
-            parser = lambda: PlainParser(rules)  # noqa: E731 - as above
+
+        def make_parser() -> ReplyParser:
+            rules = reply_rules(
+                request, plan, new_id, restore=restore, own_stop=bool(plan.known), enforcement=enforcement
+            )
+            if plan.known:
+                return PromptedParser(plan.known, rules, prefix=prefix, beginnings=told.beginnings)
+            return PlainParser(rules)
+
         return Prepared(
             fields=fields,
-            parser=parser,
+            parser=make_parser if plan.known or restore else None,
+            leaves_alone=None if plan.must_call or restore or request.stop else is_plain,
             withheld=withheld | FORMATS if enforcement.replaces_format else withheld,
             for_worker=enforcement.for_worker,
             judged=plan.must_call or bool(enforcement.checks),
             must_call=plan.must_call,
             legacy=plan.legacy,
+        )
+
+    def _tell(self, request: ChatRequest, guard: MarkerGuard) -> _Told:
+        plan = plan_tools(request, self._style.write_name)
+        declarations = declarations_of(plan, guard)
+        return _Told(
+            plan=plan,
+            text=self._style.declare(declarations.functions) if declarations.functions else "",
+            neutralised=declarations.neutralised,
+            enforcement=None if plan.must_call else enforce(request, plan, self._form, ""),
+            beginnings=Beginnings(plan.known),
         )
 
     def _beginning(self, plan: ToolPlan, conversation: Conversation) -> str:

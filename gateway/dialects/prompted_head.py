@@ -2,6 +2,7 @@
 
 import re
 from enum import IntEnum, auto
+from functools import cached_property
 from typing import Final
 
 from gateway.dialects.tool_set import NAME_PREFIXES, ToolSet
@@ -52,25 +53,37 @@ def judge(head: str, tools: ToolSet, *, line_start: bool) -> Kind:
     return _bounded(kind, head)
 
 
-def initials(tools: ToolSet) -> frozenset[str]:
-    """The characters with which something may begin at the start of a line."""
-    return frozenset("[{<`-*fFp") | {name[0] for name in tools.names if name}
-
-
 class Beginnings:
-    """Finds, in text that is long enough behind it, every place where something may begin, and hardly any other."""
+    """Finds, in text that is long enough behind it, every place where something may begin, and hardly any other.
 
-    __slots__ = ("anywhere", "at_line")
+    The patterns are compiled for the first long text.
+    """
 
     def __init__(self, tools: ToolSet) -> None:
+        self._tools: Final = tools
+        self.initials: Final = frozenset("[{<`-*fFp") | {name[0] for name in tools.names if name}
+        """The characters with which something may begin at the start of a line."""
+
+    @cached_property
+    def at_line(self) -> re.Pattern[str]:
+        """At the first visible character of a line."""
+        line, inside = self._parts
+        return re.compile(f"{line}|{inside}")
+
+    @cached_property
+    def anywhere(self) -> re.Pattern[str]:
+        """What begins a line is found by the line break before it."""
+        line, inside = self._parts
+        return re.compile(rf"\n[^\S\n]*+(?:{line})|{inside}")
+
+    @property
+    def _parts(self) -> tuple[str, str]:
+        tools = self._tools
         names = "|".join(map(re.escape, sorted(tools.names, key=len, reverse=True)))
         call = rf"(?:print\s*+\(\s*+)?{_PREFIX_PATTERN}(?:{names})\s*+\("
         line = rf"```|{_LINE_PATTERN}|{call}"
         inside = rf"\[\s*+(?:{_OBJECT_PATTERN}|(?:[^\W\d]\w*+\s*+=\s*+)?{call})|{_OBJECT_PATTERN}|<tool(?:_call)?>"
-        self.at_line: Final = re.compile(f"{line}|{inside}")
-        """At the first visible character of a line."""
-        self.anywhere: Final = re.compile(rf"\n[^\S\n]*+(?:{line})|{inside}")
-        """What begins a line is found by the line break before it."""
+        return line, inside
 
 
 IN_FENCE: Final = re.compile(rf"\n[^\S\n]*+(?:```|{_LINE_PATTERN})")

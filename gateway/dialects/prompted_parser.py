@@ -17,7 +17,7 @@ from typing import Final
 from gateway.dialects.call_tracker import CallTracker
 from gateway.dialects.events import MAX_HELD_CHARS, Event
 from gateway.dialects.json_calls import Calls
-from gateway.dialects.prompted_head import IN_FENCE, MAX_HEAD_CHARS, Beginnings, Kind, initials, judge, judge_in_fence
+from gateway.dialects.prompted_head import IN_FENCE, MAX_HEAD_CHARS, Beginnings, Kind, judge, judge_in_fence
 from gateway.dialects.python_calls import read_call_line, read_calls
 from gateway.dialects.reply import ReplyBuilder, ReplyRules
 from gateway.dialects.tool_set import ToolSet
@@ -53,12 +53,13 @@ class State(IntEnum):
 class PromptedParser:
     """Reads one choice."""
 
-    def __init__(self, tools: ToolSet, rules: ReplyRules, *, prefix: str = "") -> None:
-        """`prefix`: the prompt ended with this beginning of a call."""
+    def __init__(
+        self, tools: ToolSet, rules: ReplyRules, *, prefix: str = "", beginnings: Beginnings | None = None
+    ) -> None:
+        """`prefix`: the prompt ended with this beginning of a call. `beginnings`: of `tools`, made before."""
         self._tools: Final = tools
-        self._initials: Final = initials(tools)
-        self._beginnings: Beginnings | None = None
-        """Made for the first long text."""
+        self._beginnings: Final = beginnings or Beginnings(tools)
+        self._initials: Final = self._beginnings.initials
         self._out: Final = ReplyBuilder(rules)
         self._state = State.TEXT
         self._line_start = True
@@ -140,20 +141,15 @@ class PromptedParser:
 
     def _may_begin_line(self, text: str, start: int) -> bool:
         far = len(text) - start > _FAR_CHARS
-        pattern = self._far_beginnings().at_line if far else _LINE_HEAD
+        pattern = self._beginnings.at_line if far else _LINE_HEAD
         return pattern.match(text, start) is not None
-
-    def _far_beginnings(self) -> Beginnings:
-        if self._beginnings is None:
-            self._beginnings = Beginnings(self._tools)
-        return self._beginnings
 
     def _far(self, text: str, position: int) -> int:
         """Lets go what can't begin anything, in a long text: short ones, and the end of this, are looked at closely.
 
         What is searched for shows in MAX_HEAD_CHARS, so that the result is the same as from looking closely.
         """
-        found = (IN_FENCE if self._in_fence else self._far_beginnings().anywhere).search(text, position)
+        found = (IN_FENCE if self._in_fence else self._beginnings.anywhere).search(text, position)
         stop = len(text) - _FAR_CHARS // 2
         if found and found.start() < stop:
             stop = found.start()

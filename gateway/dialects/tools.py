@@ -3,10 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, Final, Literal
-
-import msgspec
+from typing import Final, Literal
 
 from gateway.dialects.control_tokens import MarkerGuard
 from gateway.dialects.json_values import is_array, is_object
@@ -20,10 +17,6 @@ NameWriter = Callable[[str], str]
 """How a dialect writes a tool's name."""
 
 _NOT_IDENTIFIER: Final = re.compile(r"\W")
-_MAX_REMEMBERED: Final = 16_384
-"""Bytes of a declaration that is kept for the next request with the same one."""
-_ENCODER: Final = msgspec.json.Encoder()
-_DECODER: Final = msgspec.json.Decoder(tuple[str, dict[str, Any]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,25 +113,14 @@ class HarmlessText:
 
 def declarations_of(plan: ToolPlan, guard: MarkerGuard) -> Declarations:
     """The plan's declarations, every text in them harmless. Raises InvalidRequest for a schema that can't be used."""
+    clean = HarmlessText(guard)
     functions: list[DeclaredFunction] = []
-    neutralised = False
     for index, tool in enumerate(plan.declared):
         place = f"functions[{index}]" if plan.legacy else f"tools[{index}].function"
-        written = _ENCODER.encode((tool.description, tool.parameters))
-        declare = _declare_again if len(written) <= _MAX_REMEMBERED else _declare_again.__wrapped__
-        description, schema, changed = declare(written, guard, place)
-        functions.append(DeclaredFunction(tool.wire_name, description, schema))
-        neutralised = neutralised or changed
-    return Declarations(tuple(functions), neutralised)
-
-
-@lru_cache(maxsize=1024)
-def _declare_again(written: bytes, guard: MarkerGuard, place: str) -> tuple[str, Declaration, bool]:
-    """Description, schema, and whether a text had to be changed: clients send the same tools with every request."""
-    clean = HarmlessText(guard)
-    description, parameters = _DECODER.decode(written)
-    schema = clean.value(declaration_of(parameters, f"{place}.parameters"), f"{place}.parameters")
-    return clean.text(description, f"{place}.description"), dict(schema) if is_object(schema) else {}, clean.changed
+        schema = clean.value(declaration_of(tool.parameters, f"{place}.parameters"), f"{place}.parameters")
+        description = clean.text(tool.description, f"{place}.description")
+        functions.append(DeclaredFunction(tool.wire_name, description, dict(schema) if is_object(schema) else {}))
+    return Declarations(tuple(functions), clean.changed)
 
 
 def verbatim(name: str) -> str:

@@ -1,9 +1,11 @@
 """`POST /v1/chat/completions`."""
 
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
 
+from gateway.dialects.events import ReplyParser
 from gateway.errors import InvalidRequest, WorkerError
 from gateway.observability.record import RequestRecord
 from gateway.pipeline.admission import check_size, choose_for, refused
@@ -12,7 +14,7 @@ from gateway.pipeline.deliver import answer_headers, deliver_stream, fetch_reply
 from gateway.pipeline.dispatch import WorkerCall
 from gateway.pipeline.editors import ReplyEditor, UnusableReplyError
 from gateway.pipeline.fallback import serve_or_fall_back
-from gateway.pipeline.gather import ReplyGatherer
+from gateway.pipeline.gather import ReplyGatherer, untouched_reply
 from gateway.pipeline.limits import count_prompt, hold, prompt_tokens_of, release
 from gateway.pipeline.media import check_media
 from gateway.pipeline.prompt_head import head_key
@@ -180,22 +182,11 @@ async def _reply(
     services: Services, model: ServedModel, plan: ChatPlan, call: WorkerCall, record: RequestRecord
 ) -> ChatReply:
     """Return the whole reply, in the client's terms."""
-    prepared = plan.prepared
-    if prepared.parser is None:
+    if plan.prepared.parser is None:
         reply = await fetch_reply(services, model, call, record, _REPLY)
         _mend(reply)
     else:
-        gatherer = ReplyGatherer(
-            prepared.parser, choices=plan.choices, must_call=prepared.must_call, legacy=prepared.legacy
-        )
-        if plan.may_stop_early:
-            usage = await gather_stream(services, model, call, record, StreamRelay(show_usage=False, editor=gatherer))
-        else:
-            raw = await fetch_reply(services, model, call, record, _RAW_REPLY)
-            gatherer.add_reply(raw)
-            usage = (raw.usage or UsageBody()).to_usage()
-        record.usage = usage
-        reply = gatherer.reply(usage_body(usage))
+        reply = await _read_reply(services, model, plan, plan.prepared.parser, call, record)
     if not reply.choices:
         raise WorkerError("The model's worker gave an answer without choices.")
     usage = (reply.usage or UsageBody()).to_usage()
@@ -203,6 +194,34 @@ async def _reply(
     reply.model = model.name
     reply.usage = usage_body(usage)
     return reply
+
+
+async def _read_reply(
+    services: Services,
+    model: ServedModel,
+    plan: ChatPlan,
+    make_parser: Callable[[], ReplyParser],
+    call: WorkerCall,
+    record: RequestRecord,
+) -> ChatReply:
+    """Return the whole reply, its text read by the dialect."""
+    prepared = plan.prepared
+    raw: RawReply | None = None
+    if not plan.may_stop_early:
+        raw = await fetch_reply(services, model, call, record, _RAW_REPLY)
+        if prepared.leaves_alone is not None and plan.choices == 1:
+            reply = untouched_reply(raw, prepared.leaves_alone)
+            if reply is not None:
+                reply.usage = raw.usage
+                return reply
+    gatherer = ReplyGatherer(make_parser, choices=plan.choices, must_call=prepared.must_call, legacy=prepared.legacy)
+    if raw is None:
+        usage = await gather_stream(services, model, call, record, StreamRelay(show_usage=False, editor=gatherer))
+    else:
+        gatherer.add_reply(raw)
+        usage = (raw.usage or UsageBody()).to_usage()
+    record.usage = usage
+    return gatherer.reply(usage_body(usage))
 
 
 def _mend(reply: ChatReply) -> None:

@@ -37,6 +37,7 @@ from gateway.wire.replies import NULL, usage_body
 
 _CHUNK = msgspec.json.Decoder(RawChunk)
 _ENCODER = msgspec.json.Encoder()
+_NO_ARGUMENTS = b'"arguments":""'
 
 
 def chat_id(worker_id: str) -> str:
@@ -90,12 +91,16 @@ class ChoiceText:
         events: list[Event] = [ReasoningDelta(thought)] if thought else []
         if text:
             events += self.parser.feed(text)
+        return self.take(events, choice.finish_reason)
+
+    def take(self, events: list[Event], finish_reason: str | None = None) -> list[Event]:
+        """Return the parser's events, with the end if this is it: the worker's, or that nothing more is wanted."""
         enough = next((event.reason for event in events if isinstance(event, Enough)), None)
         if enough is not None:
             self.stopped = True
             events += self.parser.finish(enough)
-        elif choice.finish_reason is not None:
-            events += self.parser.finish(choice.finish_reason)
+        elif finish_reason is not None:
+            events += self.parser.finish(finish_reason)
         for event in events:
             if isinstance(event, CallStart):
                 self.called = True
@@ -127,6 +132,8 @@ class ReplyEditor:
         self._must_call = must_call
         self._legacy = legacy
         self._choices = [ChoiceText(make_parser()) for _ in range(choices)]
+        self._around_arguments = -1, b"", b""
+        """Of a chunk with arguments: the call's index, and the bytes before and after them."""
 
     @property
     def stopped(self) -> bool:
@@ -154,6 +161,21 @@ class ReplyEditor:
                 self._edit_choice(raw, out)
         return out
 
+    def edit_text(self, text: str) -> list[bytes] | None:
+        """Return the chunks to send in place of one with this text for its only choice; None: `edit` it."""
+        if len(self._choices) > 1 or not self._chat_chunks:
+            return None
+        choice = self._choices[0]
+        events = choice.take(choice.parser.feed(text)) if choice.finish_reason is None else []
+        if not events:
+            return []
+        event = events[0]
+        if len(events) == 1 and isinstance(event, ArgumentsDelta) and choice.begun and not self._legacy:
+            return [self._arguments_chunk(event)]
+        out: list[bytes] = []
+        self._send(0, events, NULL, out)
+        return out
+
     def finish(self) -> list[bytes]:
         """Return the ends of choices that the worker left open."""
         out: list[bytes] = []
@@ -167,9 +189,12 @@ class ReplyEditor:
 
     def _edit_choice(self, raw: RawChoice, out: list[bytes]) -> None:
         choice = self._choices[raw.index]
-        if choice.finish_reason is not None:
-            return
-        events = choice.read(raw)
+        if choice.finish_reason is None:
+            self._send(raw.index, choice.read(raw), raw.logprobs, out)
+
+    def _send(self, index: int, events: list[Event], logprobs: msgspec.Raw, out: list[bytes]) -> None:
+        """Add the chunks that tell these events."""
+        choice = self._choices[index]
         finish = next((event.reason for event in events if isinstance(event, Finish)), None)
         if choice.unfit is not None:
             self.failure = UnfitArgumentsError(choice.unfit, must_call=self._must_call)
@@ -182,10 +207,21 @@ class ReplyEditor:
         if not choice.begun:
             choice.begun = True
             deltas.insert(0, Delta(role="assistant", content=""))
-        logprobs = raw.logprobs if len(events) == 1 and isinstance(events[0], ContentDelta) else NULL
-        out.extend(self._chunk(ChunkChoice(raw.index, delta, logprobs)) for delta in deltas)
+        if len(events) != 1 or not isinstance(events[0], ContentDelta):
+            logprobs = NULL
+        out.extend(self._chunk(ChunkChoice(index, delta, logprobs)) for delta in deltas)
         if finish is not None:
-            out.append(self._chunk(ChunkChoice(raw.index, Delta(), finish_reason=finish)))
+            out.append(self._chunk(ChunkChoice(index, Delta(), finish_reason=finish)))
+
+    def _arguments_chunk(self, event: ArgumentsDelta) -> bytes:
+        """Write the most frequent chunk of a call: as `_chunk` does, but for what is the same in all of them."""
+        index, before, after = self._around_arguments
+        if index != event.index:
+            whole = self._chunk(ChunkChoice(0, self._call_delta(event.index, FunctionDelta(arguments=""), None)))
+            before, after = whole.split(_NO_ARGUMENTS)
+            before += _NO_ARGUMENTS[:-2]
+            self._around_arguments = event.index, before, after
+        return b"%b%b%b" % (before, _ENCODER.encode(event.text), after)
 
     def _chunk(self, choice: ChunkChoice) -> bytes:
         return _ENCODER.encode(Chunk(self._reply_id, self._created, self._model, [choice]))

@@ -85,6 +85,26 @@ class GatheredChoice:
             self.arguments.clear()
 
 
+def untouched_reply(raw: RawReply, leaves_alone: Callable[[str], bool]) -> ChatReply | None:
+    """Return the reply to a request for one choice where no parser would change anything; None: one may."""
+    if len(raw.choices) != 1:
+        return None
+    (choice,) = raw.choices
+    message = choice.message
+    if choice.index or message is None or not message.content or message.reasoning or message.reasoning_content:
+        return None
+    if not leaves_alone(message.content):
+        return None
+    reason = choice.finish_reason
+    chosen = ChatChoice(
+        index=0,
+        message=ReplyMessage(content=message.content),
+        logprobs=choice.logprobs,
+        finish_reason="stop" if reason in {None, "tool_calls"} else reason,
+    )
+    return ChatReply(id=chat_id(raw.id), created=raw.created, choices=[chosen])
+
+
 class ReplyGatherer:
     """Gathers a reply's choices. Implements `relay.ChunkEditor` for streams of which no chunk leaves."""
 
@@ -113,6 +133,13 @@ class ReplyGatherer:
             self._id, self._created = chunk.id, chunk.created
         for choice in chunk.choices:
             self._add(choice)
+        return []
+
+    def edit_text(self, text: str) -> list[bytes] | None:
+        """Take a chunk that has this text and nothing else."""
+        if not self._id or len(self._texts) > 1:
+            return None
+        self._add(RawChoice(0, RawDelta(text)))
         return []
 
     def finish(self) -> list[bytes]:

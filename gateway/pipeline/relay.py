@@ -6,6 +6,7 @@ shown only to clients that asked), an error in the stream, its end. JSON escapes
 found, the frame is decoded and decides for itself.
 """
 
+import re
 from typing import Protocol
 
 import msgspec
@@ -18,6 +19,11 @@ from gateway.wire.replies import NULL, ChunkView, usage_body
 DONE_FRAME = b"data: [DONE]\n\n"
 _CHUNK = msgspec.json.Decoder(ChunkView)
 _ENCODER = msgspec.json.Encoder()
+_TEXT_CHUNK = re.compile(
+    rb'"choices":\[\{"index":0,"delta":\{"content":"([^"\\\x00-\x1f]*)"\},"logprobs":null,"finish_reason":null'
+    rb'(?:,"(?:token_ids|stop_reason)":null)*\}\]'
+)
+"""What vLLM writes for a piece of text without escapes, log probabilities or end."""
 
 
 class ChunkEditor(Protocol):
@@ -40,6 +46,10 @@ class ChunkEditor(Protocol):
 
     def edit(self, data: bytes) -> list[bytes]:
         """Return the chunks to send in place of this one."""
+        ...
+
+    def edit_text(self, text: str) -> list[bytes] | None:
+        """Do the same for a chunk that has this text for its only choice and nothing else; None: `edit` it."""
         ...
 
     def finish(self) -> list[bytes]:
@@ -89,20 +99,31 @@ class StreamRelay:
             and data.find(b"\r") < 0
         ):
             frames = data.count(b"\n\n")
-            if self._editor is None:
+            editor = self._editor
+            if editor is None:
                 self.frames += frames
                 return self._named(data)
             if frames == 1:
                 tried = True
-                passed = self._editor.pass_on(data)
+                passed = editor.pass_on(data)
                 if passed is not None:
                     self.frames += 1
                     return self._named(passed)
+                text = _text_of(data)
+                if text is not None and (chunks := editor.edit_text(text)) is not None:
+                    self.frames += 1
+                    return self._take_edited(editor, chunks)
         out: list[bytes] = []
         for frame in self._splitter.feed(data):
             self._take(frame, out, tried=tried)
             if self.done or self.failure is not None:
                 break
+        return b"".join(out)
+
+    def _take_edited(self, editor: ChunkEditor, chunks: list[bytes]) -> bytes:
+        out: list[bytes] = []
+        self._add_edited(chunks, out)
+        self._look_at(editor, out)
         return b"".join(out)
 
     def _take(self, frame: bytes, out: list[bytes], *, tried: bool) -> None:
@@ -147,6 +168,10 @@ class StreamRelay:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self._fail("a chunk of another shape than OpenAI's")
             return
+        self._look_at(editor, out)
+
+    def _look_at(self, editor: ChunkEditor, out: list[bytes]) -> None:
+        """See whether the editor wants more."""
         self.failure = editor.failure
         if editor.stopped:
             self.cut = True
@@ -174,6 +199,17 @@ class StreamRelay:
     def _fail(self, cause: str) -> None:
         self.cause = f"the worker sent {cause}"
         self.failure = WorkerError("The model's worker failed while it was answering. Please retry.")
+
+
+def _text_of(frame: bytes) -> str | None:
+    """Return the text of a frame that is nothing but text; None: decode it."""
+    found = _TEXT_CHUNK.search(frame)
+    if found is None:
+        return None
+    try:
+        return found[1].decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _add_frame(out: list[bytes], chunk: bytes) -> None:

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
@@ -41,7 +42,7 @@ KEY = "bench-key-0123456789abcdef"
 _WARM_UP = 100
 _CONFIG = f"""
 models:
-  - {{name: {MODEL}, workers: [{{url: "http://127.0.0.1:1"}}]}}
+  - {{name: {MODEL}, dialect: DIALECT, workers: [{{url: "http://127.0.0.1:1"}}]}}
 tenants:
   - {{id: bench, keys: [{{id: bench, secret: {KEY}}}]}}
 """
@@ -87,6 +88,11 @@ _ANSWER = {
 """In vLLM's shape."""
 
 
+_JSON_CALL = (['{"name": "get_weather", "parameters": {"city": "'], ['"}}'])
+_MARKED_CALL = (["<|tool_call>", "call:get_weather{city:", '<|"|>'], ['<|"|>', "}", "<tool_call|>"])
+"""What a model writes before and after the value of a call's only argument."""
+
+
 class Wire(asyncio.Transport):
     """A transport that hands what is written to a function."""
 
@@ -127,13 +133,15 @@ def unary_answer() -> list[bytes]:
     return [_message(b"HTTP/1.1 200 OK", _ANSWER, b"date: Tue, 24 Nov 2026 05:20:15 GMT", b"server: uvicorn")]
 
 
-def streamed_answer(chunks: int) -> list[bytes]:
-    """A stream of text chunks as vLLM sends them, each in a read of its own."""
+def streamed_answer(chunks: int, *, call: bool = False, dialect: str = "auto") -> list[bytes]:
+    """A stream of chunks as vLLM sends them, each in a read of its own: of text, or all of one call."""
+    before, after = (_MARKED_CALL if dialect == "gemma4" else _JSON_CALL) if call else ([], [])
+    pieces = [*before, *[" token"] * (chunks - len(before) - len(after)), *after]
     common = {"id": _ANSWER["id"], "object": "chat.completion.chunk", "created": 1795496669, "model": MODEL}
-    choice = {"index": 0, "delta": {"content": " token"}, "logprobs": None, "finish_reason": None, "token_ids": None}
-    text = _compact({**common, "choices": [choice]})
+    choice = {"index": 0, "logprobs": None, "finish_reason": None, "token_ids": None}
+    texts = [_compact({**common, "choices": [{**choice, "delta": {"content": piece}}]}) for piece in pieces]
     usage = _compact({**common, "choices": [], "usage": _ANSWER["usage"]})
-    frames = [f"data: {data}\n\n".encode() for data in (*[text] * chunks, usage, "[DONE]")]
+    frames = [f"data: {data}\n\n".encode() for data in (*texts, usage, "[DONE]")]
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     return [head, *(b"%x\r\n%s\r\n" % (len(frame), frame) for frame in frames), b"0\r\n\r\n"]
 
@@ -153,11 +161,11 @@ async def connect(pool: ConnectionPool, reads: Sequence[bytes], *, deadline: flo
     return connection
 
 
-async def serve_requests(request: bytes, count: int, end: bytes) -> None:
+async def serve_requests(request: bytes, count: int, end: bytes, dialect: str) -> None:
     """Serves a request `count` times on one connection; answers end in `end`. Raises BenchError at a wrong answer."""
     loop = asyncio.get_running_loop()
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        file.write(_CONFIG)
+        file.write(_CONFIG.replace("DIALECT", dialect))
         file.flush()
         configuration = ConfigFile(Path(file.name), {}, VARIANTS)
         app = build_app(configuration, configuration.load(), loop)
@@ -189,14 +197,32 @@ async def serve_requests(request: bytes, count: int, end: bytes) -> None:
     await finished
 
 
-def run(count: int, *, stream: bool = False, tools: bool = False) -> None:
-    """Serves `count` requests, or one stream of so many chunks; `tools`: with a tool declared, which isn't called."""
-    reads = streamed_answer(count) if stream else unary_answer()
-    declared: dict[str, object] = {"tools": [_TOOL]} if tools else {}
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is served: requests, or the chunks of one stream."""
+
+    stream: bool = False
+    tools: bool = False
+    """A tool is declared."""
+    call: bool = False
+    """All chunks are of a call."""
+    dialect: str = "auto"
+
+    @property
+    def options(self) -> list[str]:
+        """The command line that says so."""
+        named = [f"--{name}" for name in ("stream", "tools", "call") if getattr(self, name)]
+        return [*named, "--dialect", self.dialect]
+
+
+def run(count: int, load: Load) -> None:
+    """Serves `count` requests, or one stream of so many chunks."""
+    reads = streamed_answer(count, call=load.call, dialect=load.dialect) if load.stream else unary_answer()
+    declared: dict[str, object] = {"tools": [_TOOL]} if load.tools or load.call else {}
     serving = (
-        serve_requests(_request(stream=True, **declared), 1, b"0\r\n\r\n")
-        if stream
-        else serve_requests(_request(**declared), count, b"}")
+        serve_requests(_request(stream=True, **declared), 1, b"0\r\n\r\n", load.dialect)
+        if load.stream
+        else serve_requests(_request(**declared), count, b"}", load.dialect)
     )
     with (
         Path(os.devnull).open("w") as nowhere,
@@ -207,10 +233,10 @@ def run(count: int, *, stream: bool = False, tools: bool = False) -> None:
         runner.run(serving)
 
 
-def instructions_of(count: int, *options: str) -> int:
+def instructions_of(count: int, load: Load) -> int:
     """Instructions of a whole process that serves `count` requests, or chunks."""
     tool = [system_tool("valgrind", "valgrind"), "--tool=callgrind", f"--callgrind-out-file={os.devnull}"]
-    command = [*tool, sys.executable, "-m", "tests.bench.instructions", "--serve", str(count), *options]
+    command = [*tool, sys.executable, "-m", "tests.bench.instructions", "--serve", str(count), *load.options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     found = re.search(r"Collected : (\d+)", done.stderr)
     if done.returncode or found is None:
@@ -218,10 +244,10 @@ def instructions_of(count: int, *options: str) -> int:
     return int(found[1])
 
 
-def breakdown(count: int, *, stream: bool, tools: bool) -> str:
+def breakdown(count: int, load: Load) -> str:
     """Calls and shares of the profiled time per module, most calls first."""
     profile = cProfile.Profile()
-    profile.runcall(functools.partial(run, count, stream=stream, tools=tools))
+    profile.runcall(functools.partial(run, count, load))
     calls: dict[str, int] = {}
     seconds: dict[str, float] = {}
     stats: dict[tuple[str, int, str], tuple[int, int, float, float, object]] = pstats.Stats(profile).stats  # type: ignore[attr-defined]  # its only table
@@ -241,15 +267,17 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--breakdown", action="store_true", help="Python calls per module instead")
     parser.add_argument("--stream", action="store_true", help="count per chunk of one stream, not per request")
     parser.add_argument("--tools", action="store_true", help="requests declare a tool, which isn't called")
+    parser.add_argument("--call", action="store_true", help="with --stream: all chunks are of a call of that tool")
+    parser.add_argument("--dialect", default="auto", help="of the model; `engine` passes tools on untouched")
     parser.add_argument("--serve", type=int, metavar="N", help="only serve N, to run under a tool of yours")
     args = parser.parse_args(argv)
+    load = Load(args.stream, args.tools, args.call, args.dialect)
     if args.serve:
-        run(args.serve, stream=args.stream, tools=args.tools)
+        run(args.serve, load)
     elif args.breakdown:
-        print(breakdown(args.count, stream=args.stream, tools=args.tools))
+        print(breakdown(args.count, load))
     else:
-        options = [name for name, given in (("--stream", args.stream), ("--tools", args.tools)) if given]
-        used = instructions_of(_WARM_UP + args.count, *options) - instructions_of(_WARM_UP, *options)
+        used = instructions_of(_WARM_UP + args.count, load) - instructions_of(_WARM_UP, load)
         print(f"{used / args.count:,.0f} instructions per {'chunk' if args.stream else 'request'}")
     return 0
 

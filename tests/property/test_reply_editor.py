@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 
 from gateway.dialects.control_tokens import MarkerGuard
 from gateway.dialects.events import ReplyParser
+from gateway.dialects.plain_text import is_plain
 from gateway.dialects.registry import dialect_for
 from gateway.pipeline.editors import ReplyEditor
-from gateway.pipeline.gather import ReplyGatherer
+from gateway.pipeline.gather import ReplyGatherer, untouched_reply
 from gateway.pipeline.relay import StreamRelay
 from gateway.routing.catalog import VARIANTS
 from gateway.values import DialectName
 from gateway.wire.chat import parse_chat_request
-from gateway.wire.replies import RawReply, RawReplyChoice, UsageBody
+from gateway.wire.replies import RawReply, RawReplyChoice, ReplyMessage, UsageBody
+from tests.support.replies import read_reply
 
 TOOLS = [
     {
@@ -56,13 +58,17 @@ def frame(value: object) -> bytes:
     return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
 
 
-def stream_of(deltas: list[str], *, completions: bool) -> bytes:
-    """A worker's stream of raw text, over either route."""
+def stream_of(deltas: list[str], *, completions: bool, vllm: bool = False) -> bytes:
+    """A worker's stream of raw text, over either route; `vllm`: with all that vLLM writes, in its order."""
     out = b""
     for position, text in enumerate([*deltas, ""]):
         last = position == len(deltas)
         choice: dict[str, Any] = {"index": 0, "finish_reason": "stop" if last else None}
         choice |= {"text": text} if completions else {"delta": {"content": text}}
+        if vllm:
+            written = {"content": text} if position else {"role": "assistant", "content": text}
+            choice = {"index": 0, "delta": written, "logprobs": None, "finish_reason": choice["finish_reason"]}
+            choice["token_ids"] = None
         out += frame({"id": "cmpl-x" if completions else "chatcmpl-x", "created": 5, "model": "m", "choices": [choice]})
     return out + frame({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}) + DONE
 
@@ -111,13 +117,13 @@ def test_streams_and_whole_replies_say_the_same(
     """Merged stream == whole reply, for every cut of text and transfer, over both routes."""
     name, deltas = reply
     make_parser = parser_of(name)
-    stream = stream_of(deltas, completions=completions)
+    stream = stream_of(deltas, completions=completions, vllm=not completions)
     relay = StreamRelay(
         show_usage=False, editor=ReplyEditor(make_parser, model="m", choices=1, must_call=False, legacy=False)
     )
     out = b""
     while stream and not relay.done:
-        size = sizes.pop() if sizes else len(stream)
+        size = sizes.pop() if sizes else stream.find(b"\n\n") + 2  # frame by frame, where one may be told by its bytes
         out, stream = out + relay.feed(stream[:size]), stream[size:]
     assert relay.done
     streamed = merged(out)
@@ -142,3 +148,48 @@ def test_chunks_of_text_completions_never_pass(name: DialectName) -> None:
     )
     frames = stream_of(["It", "is", "warm"], completions=True).split(b"\n\n")[:-1]
     assert merged(b"".join(relay.feed(each + b"\n\n") for each in frames))["content"] == "Itiswarm"
+
+
+@pytest.mark.parametrize("name", ["gemma3-json", "gemma4"])
+def test_a_reply_that_no_parser_is_made_for_is_the_parsers_own(name: DialectName) -> None:
+    """Both ways to a whole reply give the same one, end, log probabilities and all."""
+    text = "  The capital of Denmark:\n\n1. Copenhagen, 'by' the \"sea\" - call: f, thought.\n"
+    for reason in ("stop", "length", "tool_calls", None):
+        raw = RawReply(
+            [RawReplyChoice(0, ReplyMessage(content=text), finish_reason=reason)], id="chatcmpl-x", created=5
+        )
+        gatherer = ReplyGatherer(parser_of(name), choices=1, must_call=False, legacy=False)
+        gatherer.add_reply(raw)
+        assert untouched_reply(raw, is_plain) == gatherer.reply(None)  # type: ignore[arg-type]  # as it is before the usage
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        [],
+        [RawReplyChoice(0, ReplyMessage(content="a {"))],
+        [RawReplyChoice(0, ReplyMessage(content=""))],
+        [RawReplyChoice(0, ReplyMessage(content="a", reasoning="b"))],
+        [RawReplyChoice(1, ReplyMessage(content="a"))],
+        [RawReplyChoice(0, text="a")],
+        [RawReplyChoice(0, ReplyMessage(content="a")), RawReplyChoice(1, ReplyMessage(content="a"))],
+    ],
+)
+def test_other_replies_are_read(choices: list[RawReplyChoice]) -> None:
+    """Whatever has more than the text of one choice, or may have a call in it."""
+    assert untouched_reply(RawReply(choices), is_plain) is None
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "functiongemma"])
+@given(st.data())
+def test_plain_text_is_what_every_parser_leaves_alone(name: DialectName, data: st.DataObject) -> None:
+    """Words that begin calls and thoughts elsewhere, white space at both ends, anything else without markup."""
+    words = st.sampled_from(
+        ["f", "call:f", "FUNCTION_CALL: f", "thought\n", "- f", "print", " ", "\n", "}", ")", "]", "|>"]
+    )
+    text = "".join(data.draw(st.lists(words | st.text(max_size=5), min_size=1, max_size=6)))
+    if not is_plain(text):
+        return
+    parser = parser_of(name)()
+    reply = read_reply(parser, [text])
+    assert (reply.content, reply.calls, reply.reasoning) == (text, [], "")

@@ -338,3 +338,13 @@ def test_only_text_without_tools_needs_no_parser() -> None:
         quoted = prepare(dialect, [{"role": "user", "content": "<bos>"}])
         assert quoted.parser is not None
         assert read_reply(quoted.parser(), [f"<{BREAKER}bo", "s>"]) == Reply("<bos>", "", [], "stop")
+
+
+@pytest.mark.parametrize("dialect", PROMPTED)
+@pytest.mark.parametrize("before", [[], [{"role": "system", "content": "Be brief."}]])
+def test_declarations_stand_where_they_stand_in_longer_ways(dialect: DialectName, before: list[dict[str, Any]]) -> None:
+    """Plain conversations are written in one pass, others turn by turn: the worker gets the same messages."""
+    said: list[dict[str, Any]] = [USER, {"role": "assistant", "content": "yes"}, {"role": "user", "content": "go"}]
+    in_parts: list[dict[str, Any]] = [{"role": "user", "content": [{"type": "text", "text": "hi"}]}, *said[1:]]
+    quick = prepare(dialect, [*before, *said], tools=[TOOL]).fields
+    assert quick == prepare(dialect, [*before, *in_parts], tools=[TOOL]).fields
