@@ -7,6 +7,8 @@ from gateway.dialects.events import MAX_NESTING
 
 _CLOSERS: Final = {"(": ")", "[": "]", "{": "}"}
 _OUTSIDE: Final = re.compile(r"[\"'()\[\]{},`]")
+_STRINGS: Final = re.compile(r"""(?:"[^"\\]++"|'[^'\\]++'|"{6}|'{6})++""")
+"""Strings without escapes from end to end, one after the other; six quotes are an empty long one."""
 _FENCE: Final = 3
 
 
@@ -108,6 +110,10 @@ class CallTracker:
             return len(text)
         if found.start() > position:
             self._run = 0
+        strings = _STRINGS.match(text, found.start())
+        if strings:
+            self._run = 0
+            return strings.end()
         self._mark(found[0], self._offset + found.start())
         return found.end()
 

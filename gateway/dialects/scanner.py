@@ -35,7 +35,10 @@ _SPACE_RUN: Final = re.compile(r"[ \n\t\r]{2,}")
 _KEY_RUN: Final = re.compile(rf"[^:{{}}\[\],()]{{2,{_RUN_CHARS}}}")
 _QUOTED_KEY_RUN: Final = re.compile(rf'[^"]{{2,{_RUN_CHARS}}}')
 _BARE_RUN: Final = re.compile(rf"[^,}}\])]{{2,{_RUN_CHARS}}}")
-_QUOTED_RUN: Final = re.compile(r'[^"]{2,}')
+_QUOTED_RUN: Final = re.compile(r'(?:[^"]++|"[ \n\t\r]*+(?=[^ \n\t\r,}\])]))+')
+"""With the quotes that end nothing, by what follows them."""
+_QUOTED_END_RUN: Final = re.compile(r'(?:[ \n\t\r]*+")+')
+"""Quotes behind one that ends nothing therefore; the last of them may."""
 
 
 class State(IntEnum):
@@ -103,7 +106,7 @@ class ArgumentScanner:
             State.VALUE: (self._at_value, _ITEM_RUN),
             State.BARE: (self._in_bare, _BARE_RUN),
             State.QUOTED: (self._in_quoted, _QUOTED_RUN),
-            State.QUOTED_END: (self._after_quoted, None),
+            State.QUOTED_END: (self._after_quoted, _QUOTED_END_RUN),
             State.AFTER: (self._after_value, _SPACE_RUN),
         }
 
@@ -179,6 +182,9 @@ class ArgumentScanner:
                 return self._takes_scalar(run[2], run.end(), run[1])
             case State.VALUE:
                 return self._stack[-1].opener == "[" and self._takes_scalar(run[1], run.end())
+            case State.QUOTED_END:
+                self._text += ['"', *self._run, *run[0][:-1]]
+                self._run = []
             case State.BARE | State.QUOTED if self._lenient or self.state is State.QUOTED:
                 self._text.extend(run[0])
             case _ if len(self._text) < _MAX_SCALAR_CHARS - _RUN_CHARS:

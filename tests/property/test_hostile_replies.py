@@ -27,6 +27,7 @@ PARSERS: dict[str, tuple[Callable[[], ReplyParser], str]] = {
     "prompted": (lambda: PromptedParser(TOOLS, ReplyRules(ids())), "[any(a="),
 }
 BRACKETS = ("[", "{", "(", "[{(", "[]", "{}", "<")
+QUOTES = ('"', "'", '" ', '"a', "\\\"", '"""', "`", '",')
 CHARS = 1_000_000
 
 
@@ -39,3 +40,13 @@ def test_a_megabyte_of_brackets_takes_under_a_second(dialect: str, inside: bool)
     for bracket in BRACKETS:
         read_reply(make(), [(call if inside else "") + bracket * (CHARS // len(bracket))])
     assert time.process_time() - started < len(BRACKETS)
+
+
+@pytest.mark.parametrize("dialect", PARSERS)
+def test_a_megabyte_of_quotes_in_an_open_call_takes_under_a_second(dialect: str) -> None:
+    """A string that seems to end again and again. CPU time, on average."""
+    make, call = PARSERS[dialect]
+    started = time.process_time()
+    for quote in QUOTES:
+        read_reply(make(), [call + quote * (CHARS // len(quote))])
+    assert time.process_time() - started < len(QUOTES)
