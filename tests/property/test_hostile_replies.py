@@ -27,7 +27,7 @@ PARSERS: dict[str, tuple[Callable[[], ReplyParser], str]] = {
     "prompted": (lambda: PromptedParser(TOOLS, ReplyRules(ids())), "[any(a="),
 }
 BRACKETS = ("[", "{", "(", "[{(", "[]", "{}", "<")
-QUOTES = ('"', "'", '" ', '"a', "\\\"", '"""', "`", '",')
+QUOTES = ('"', "'", '" ', '"a', '\\"', '"""', "`", '",')
 CHARS = 1_000_000
 
 
