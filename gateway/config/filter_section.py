@@ -37,7 +37,7 @@ def _read_filter(section: Section) -> FilterSettings:
     limits, stream = section.child("limits"), section.child("stream")
     settings = FilterSettings(
         input=tuple(_read_rule(rule) for rule in section.children("input")),
-        output=tuple(_read_rule(rule) for rule in section.children("output")),
+        output=tuple(_read_output_rule(rule) for rule in section.children("output")),
         limits=_read_limits(limits) if section.has("limits") else None,
         stream=_read_window(stream),
     )
@@ -71,7 +71,8 @@ def _read_keywords(section: Section) -> KeywordsRule:
     if not words:
         section.report("words", "at least one word is required")
     action: Action = section.choice("action", get_args(Action), "block")
-    return KeywordsRule(words, action, leetspeak=section.flag("leetspeak", default=False))
+    leetspeak = section.flag("leetspeak", default=False)
+    return KeywordsRule(words, action, leetspeak, restore=_read_restore(section, action))
 
 
 def _read_patterns(section: Section) -> PatternsRule:
@@ -86,7 +87,7 @@ def _read_patterns(section: Section) -> PatternsRule:
     if (pattern_set is None) == (not patterns):
         section.report("set", "give either `set` or `patterns`")
     action: Action = section.choice("action", get_args(Action), "redact")
-    return PatternsRule(pattern_set, patterns, action)
+    return PatternsRule(pattern_set, patterns, action, restore=_read_restore(section, action))
 
 
 def _read_pii(section: Section) -> PiiRule:
@@ -94,7 +95,14 @@ def _read_pii(section: Section) -> PiiRule:
     if not types:
         section.report("types", "at least one type is required")
     action: Action = section.choice("action", get_args(Action), "redact")
-    return PiiRule(types, action)
+    return PiiRule(types, action, restore=_read_restore(section, action))
+
+
+def _read_restore(section: Section, action: Action) -> bool:
+    restore = section.flag("restore", default=False)
+    if restore and action != "redact":
+        section.report("restore", "is for rules with `action: redact`")
+    return restore
 
 
 def _read_classifier(section: Section) -> ClassifierRule:
@@ -122,6 +130,13 @@ _KINDS: Final[Mapping[str, Callable[[Section], FilterRule]]] = MappingProxyType(
         "classifier": _read_classifier,
     }
 )
+
+
+def _read_output_rule(section: Section) -> FilterRule:
+    rule = _read_rule(section)
+    if getattr(rule, "restore", False):
+        section.report("restore", "is for rules of `input`: what they redact comes back in the answer")
+    return rule
 
 
 def _read_rule(section: Section) -> FilterRule:

@@ -313,6 +313,8 @@ class KeywordsRule:
     action: Action = "block"
     leetspeak: bool = False
     """Digits and signs are read as letters too: `h4t3`."""
+    restore: bool = False
+    """Redacted values get numbered placeholders, which become the values again in the answer to the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +328,7 @@ class PatternsRule:
     patterns: tuple[str, ...] = ()
     """RE2 syntax, each of a bounded length: `[0-9]{1,12}`, not `[0-9]+`."""
     action: Action = "redact"
+    restore: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +337,7 @@ class PiiRule:
 
     types: tuple[PiiType, ...]
     action: Action = "redact"
+    restore: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ class CompiledRule:
     action: Action
     untrusted_only: bool = False
     """For text of users and tools only."""
+    restore: bool = False
+    """What is redacted comes back in the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Match:
 
     span: Span
     action: Action
+    restore: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,11 @@ class RuleSet:
         """The rules for text of neither users nor tools."""
         return RuleSet(tuple(rule for rule in self.rules if not rule.untrusted_only))
 
+    @property
+    def restores(self) -> bool:
+        """Whether something that is redacted comes back."""
+        return any(rule.restore for rule in self.rules)
+
     @cached_property
     def skimmer(self) -> Skimmer:
         """The same rules at a glance."""
@@ -49,7 +57,7 @@ class RuleSet:
 
     def find(self, view: View) -> list[Match]:
         """Return every match by its begin, those of earlier rules first."""
-        found = [Match(span, rule.action) for rule in self.rules for span in rule.finder.find(view)]
+        found = [Match(span, rule.action, rule.restore) for rule in self.rules for span in rule.finder.find(view)]
         found.sort(key=lambda match: match.span.start)
         return found
 
@@ -66,15 +74,15 @@ def compile_rules(rules: Sequence[FilterRule]) -> RuleSet:
 
 def _compile(rule: FilterRule) -> CompiledRule | None:
     match rule:
-        case KeywordsRule(words, action, leetspeak):
-            return CompiledRule(KeywordFinder(words, leetspeak=leetspeak), action)
-        case PatternsRule(None, patterns, action):
-            return CompiledRule(ExpressionFinder(own_expressions(patterns), form="text"), action)
-        case PatternsRule(str() as name, _, action):
+        case KeywordsRule(words, action, leetspeak, restore):
+            return CompiledRule(KeywordFinder(words, leetspeak=leetspeak), action, restore=restore)
+        case PatternsRule(None, patterns, action, restore):
+            return CompiledRule(ExpressionFinder(own_expressions(patterns), form="text"), action, restore=restore)
+        case PatternsRule(str() as name, _, action, restore):
             finder = ExpressionFinder(SETS[name], form="folded")
-            return CompiledRule(finder, action, untrusted_only=name in UNTRUSTED_ONLY)
-        case PiiRule(types, action):
+            return CompiledRule(finder, action, untrusted_only=name in UNTRUSTED_ONLY, restore=restore)
+        case PiiRule(types, action, restore):
             expressions = [each for kind in dict.fromkeys(types) for each in EXPRESSIONS[kind]]
-            return CompiledRule(ExpressionFinder(expressions, form="folded"), action)
+            return CompiledRule(ExpressionFinder(expressions, form="folded"), action, restore=restore)
         case _:
             return None

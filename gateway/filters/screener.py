@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.filters.findings import Finding, RuleLabel
+from gateway.filters.restoring import Placeholders
 from gateway.filters.rules import Match, RuleSet
 from gateway.filters.view import View
 
@@ -44,10 +45,14 @@ class Findings:
 class TextScreener:
     """Screens one text. After a block nothing more comes out."""
 
-    __slots__ = ("_base", "_before", "_findings", "_held", "_json", "_quoted", "blocked", "rules")
+    __slots__ = ("_base", "_before", "_findings", "_held", "_json", "_placeholders", "_quoted", "blocked", "rules")
 
-    def __init__(self, rules: RuleSet, findings: Findings, *, json: bool = False) -> None:
+    def __init__(
+        self, rules: RuleSet, findings: Findings, *, json: bool = False, placeholders: Placeholders | None = None
+    ) -> None:
+        """`placeholders` keeps what rules redact that restore it."""
         self.blocked = False
+        self._placeholders: Final = placeholders
         self.rules: Final = rules
         self._findings: Final = findings
         self._json: Final = json
@@ -130,12 +135,18 @@ class TextScreener:
             return at
         if span.start >= at:
             self._findings.add(Finding(span.label, "redact"))
-            out.append(self._placeholder(view, span.start, span.label))
+            out.append(self._placeholder(view, span.start, match))
+        elif match.restore and span.end > at:  # what an earlier match leaves of it has a place of its own
+            out.append(self._placeholder(view, at, match))
         return max(at, span.end)
 
-    def _placeholder(self, view: View, place: int, label: RuleLabel) -> str:
-        said = f"[{label.removeprefix('pii.').upper()}]"
-        if self._json and not view.is_quoted(place, self._quoted):
+    def _placeholder(self, view: View, start: int, match: Match) -> str:
+        kind = match.span.label.removeprefix("pii.").upper()
+        said = f"[{kind}]"
+        if match.restore and self._placeholders is not None:
+            value = view.raw[start : match.span.end]
+            said = self._placeholders.add(kind, View(value, json=True, quoted=True).text if self._json else value)
+        if self._json and not view.is_quoted(start, self._quoted):
             return f'"{said}"'
         return said
 
@@ -177,6 +188,8 @@ def _ends_quoted(text: str, quoted: bool) -> bool:
     return quoted
 
 
-def screen_text(rules: RuleSet, findings: Findings, text: str, *, json: bool = False) -> str:
+def screen_text(
+    rules: RuleSet, findings: Findings, text: str, *, json: bool = False, placeholders: Placeholders | None = None
+) -> str:
     """Return a whole text after its rules; what stands before a block is returned, and the findings say so."""
-    return TextScreener(rules, findings, json=json).screen(text)
+    return TextScreener(rules, findings, json=json, placeholders=placeholders).screen(text)

@@ -12,12 +12,15 @@ from gateway.filters.declared_texts import screen_function, screen_tools
 from gateway.filters.findings import Finding
 from gateway.filters.judging import Classifier, ClassifierCheck, ClassifierFailedError, Passage, decide
 from gateway.filters.policy import FilterPolicy
+from gateway.filters.restoring import Placeholders
 from gateway.filters.rules import RuleSet
 from gateway.filters.screener import Findings, screen_text
+from gateway.filters.view import View
 from gateway.observability.record import FilterRecord, RequestRecord
 from gateway.pipeline.services import Inbound, Services
-from gateway.wire.chat import ChatRequest
+from gateway.wire.chat import ChatRequest, TextFormat
 from gateway.wire.completions import Prompt
+from gateway.wire.messages import AnyMessage
 
 T = TypeVar("T")
 MAX_ON_LOOP: Final = 32_768
@@ -34,6 +37,10 @@ class InputScreening:
         self._trusted: RuleSet = policy.input.trusted
         self._findings = Findings()
         self._texts: list[str] = []
+        self.placeholders: Placeholders | None = None
+        """What comes back in the answer."""
+        self.json_content = False
+        """The request asks for content that is JSON."""
         self.asked = ""
         """The last text of a user or a tool: what the answer answers."""
 
@@ -44,7 +51,7 @@ class InputScreening:
         if self._findings.blocked_by is not None:
             return text
         rules = self.policy.input if kind == "untrusted" else self._trusted
-        screened = screen_text(rules, self._findings, text, json=kind == "arguments")
+        screened = screen_text(rules, self._findings, text, json=kind == "arguments", placeholders=self.placeholders)
         self._texts.append(screened)
         if kind == "untrusted":
             self.asked = screened
@@ -56,6 +63,8 @@ class InputScreening:
         if not all(isinstance(text, str) for text in texts):
             raise InvalidRequest("Token ids can't be screened: send text.", param=param)
         limited = [self._limited(text, param, keep_end=keep_end) for text in texts]
+        if self.policy.input.restores:
+            self.placeholders = Placeholders(limited)
         screened = await off_loop(sum(map(len, limited)), lambda: [self.screen(text, "untrusted") for text in limited])
         return screened[0] if isinstance(prompt, str) else screened
 
@@ -126,6 +135,9 @@ async def screen_chat(screening: InputScreening, request: ChatRequest, body_byte
         messages = limit_conversation(messages, screening.policy.limits)
 
     def screen() -> ChatRequest:
+        if screening.policy.input.restores:
+            screening.placeholders = Placeholders(_texts_of(request, messages))
+            screening.json_content = not isinstance(request.response_format, TextFormat | None)
         return msgspec.structs.replace(
             request,
             messages=screen_messages(messages, screening.screen),
@@ -134,6 +146,21 @@ async def screen_chat(screening: InputScreening, request: ChatRequest, body_byte
         )
 
     return await off_loop(body_bytes, screen)
+
+
+def _texts_of(request: ChatRequest, messages: list[AnyMessage]) -> list[str]:
+    """Return all texts of a request, as the model reads them."""
+    texts: list[str] = []
+
+    def collect(text: str, kind: TextKind) -> str:
+        texts.append(View(text, json=True).text if kind == "arguments" else text)
+        return text
+
+    screen_messages(messages, collect)
+    screen_tools(request.tools or (), collect)
+    for function in request.functions or ():
+        screen_function(function, collect)
+    return texts
 
 
 async def off_loop(size: int, screen: Callable[[], T]) -> T:

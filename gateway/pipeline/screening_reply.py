@@ -14,6 +14,7 @@ import msgspec
 from gateway.errors import WorkerError
 from gateway.filters.judging import Classifier, Passage
 from gateway.filters.policy import FilterPolicy
+from gateway.filters.restoring import Placeholders, TextRestorer
 from gateway.filters.rules import RuleSet
 from gateway.filters.screener import Findings, TextScreener
 from gateway.observability.record import FilterRecord, RequestRecord
@@ -26,6 +27,7 @@ from gateway.wire.replies import NULL, ChatReply, CompletionReply, ReplyMessage,
 CONTENT_FILTER: Final = "content_filter"
 MAX_TEMPLATES: Final = 16
 """How often a stream's chunks are looked at for what they have in common."""
+_IN_JSON: Final = frozenset({"call", "function_call"})
 _THOUGHTS: Final = ("reasoning", "reasoning_content")
 
 _CALLS = msgspec.json.Decoder(list[ToolCallBody])
@@ -36,8 +38,18 @@ Chunk = dict[str, Any]
 class OutputScreening:
     """The answer to one request under a policy."""
 
-    def __init__(self, policy: FilterPolicy, record: RequestRecord, asked: str = "") -> None:
-        """`asked`: what the answer answers."""
+    def __init__(
+        self,
+        policy: FilterPolicy,
+        record: RequestRecord,
+        asked: str = "",
+        placeholders: Placeholders | None = None,
+        *,
+        json_content: bool = False,
+    ) -> None:
+        """`asked`: what the answer answers; `placeholders`: what comes back; `json_content`: the content is JSON."""
+        self.placeholders = placeholders
+        self.json_content = json_content
         self.policy = policy
         self.rules: RuleSet = policy.output.trusted
         self.findings = Findings()
@@ -65,6 +77,8 @@ class OutputScreening:
             if blocked:
                 choice.message = ReplyMessage(content="")
                 choice.finish_reason, choice.logprobs = CONTENT_FILTER, NULL
+            elif self._restore_message(choice.message):
+                choice.logprobs = NULL
         self.close()
 
     async def screen_completion(self, reply: CompletionReply, classifier: Classifier | None) -> None:
@@ -74,7 +88,30 @@ class OutputScreening:
         for choice, blocked in zip(reply.choices, blocks, strict=True):
             if blocked:
                 choice.text, choice.finish_reason, choice.logprobs = "", CONTENT_FILTER, NULL
+            elif (text := self._restored(choice.text)) != choice.text:
+                choice.text, choice.logprobs = text, NULL
         self.close()
+
+    def _restored(self, text: str, *, json: bool = False) -> str:
+        return text if self.placeholders is None else self.placeholders.restore(text, json=json)
+
+    def _restore_message(self, message: ReplyMessage) -> bool:
+        """Put values back wherever the model has written their placeholders; return whether there were any."""
+        if self.placeholders is None:
+            return False
+        before = message.content, message.reasoning
+        if message.content:
+            message.content = self._restored(message.content, json=self.json_content)
+        if message.reasoning:
+            message.reasoning = message.reasoning_content = self._restored(message.reasoning)
+        if message.tool_calls is not msgspec.UNSET and message.tool_calls != NULL:
+            calls = _CALLS.decode(message.tool_calls)
+            for call in calls:
+                call.function.arguments = self._restored(call.function.arguments, json=True)
+            message.tool_calls = msgspec.Raw(_ENCODER.encode(calls))
+        if message.function_call:
+            message.function_call.arguments = self._restored(message.function_call.arguments, json=True)
+        return (message.content, message.reasoning) != before
 
     async def _judge(self, classifier: Classifier | None, texts: list[str]) -> list[bool]:
         """Return which texts the classifier blocks; all are judged in parallel."""
@@ -146,6 +183,8 @@ class _ChoiceStream:
         self.place: tuple[str, int] | None = None
         """Which text is being written."""
         self.screener: TextScreener | None = None
+        self._placeholders = screening.placeholders
+        self._restorer: TextRestorer | None = None
         self.ended = False
         self.blocked = False
         self.changed = False
@@ -159,9 +198,11 @@ class _ChoiceStream:
         if place != self.place:
             rest = self.rest()
             self.place = place
-            self.screener = TextScreener(
-                self._screening.rules, self._screening.findings, json=place[0] in ("call", "function_call")
-            )
+            in_json = place[0] in _IN_JSON
+            self.screener = TextScreener(self._screening.rules, self._screening.findings, json=in_json)
+            if self._placeholders is not None:
+                in_json = in_json or (place[0] == "content" and self._screening.json_content)
+                self._restorer = TextRestorer(self._placeholders, json=in_json)
         screener = self.screener
         if self.blocked or screener is None:
             self.changed = True
@@ -169,9 +210,17 @@ class _ChoiceStream:
         said = screener.feed(text)
         if self._is_judged:
             self.said += said
-        self.changed = self.changed or said != text
         self.blocked = screener.blocked
+        if self._restorer is not None:
+            said = self._restorer.feed(said)
+            if self.blocked:
+                said += self._restorer.finish()
+        self.changed = self.changed or said != text
         return rest, said
+
+    def may_restore(self, text: str) -> bool:
+        """Whether a text that comes next may have, or end, a placeholder."""
+        return self._restorer is not None and ("[" in text or bool(self._restorer.held))
 
     def rest(self) -> Chunk | None:
         """End the text that is being written; return the delta with what was held of it."""
@@ -181,6 +230,8 @@ class _ChoiceStream:
         if self._is_judged:
             self.said += said
         self.blocked = self.screener.blocked
+        if self._restorer is not None:
+            said = self._restorer.feed(said) + self._restorer.finish()
         return _delta(*self.place, said) if said else None
 
 
@@ -217,6 +268,7 @@ class ScreenedEditor:
         self._choices = [_ChoiceStream(screening) for _ in range(choices)]
         self._common: Chunk = {}
         self._is_judged = bool(screening.policy.output_checks)
+        self._restores = screening.placeholders is not None
         self._plain: PlainChunks | None = None
         self._template: ChunkTemplate | None = None
         self._templates_left = MAX_TEMPLATES if choices == 1 else 0
@@ -240,6 +292,8 @@ class ScreenedEditor:
         text = plain.text(frame)
         if not text:
             self._misfit = text is None
+            return None
+        if self._restores and self._choices[0].may_restore(text):
             return None
         if self._inner is not None:
             if self._inner.pass_on(frame) is None:
@@ -398,6 +452,9 @@ class ScreenedEditor:
 
 
 def screening_of_answer(request: InputScreening) -> OutputScreening | None:
-    """Return the screening of the answer to a screened request, where its policy has rules for answers."""
+    """Return the screening of the answer to a screened request, where there are rules for it or values come back."""
     policy = request.policy
-    return OutputScreening(policy, request.record, request.asked) if policy.reads_answers else None
+    placeholders = request.placeholders or None
+    if not policy.reads_answers and placeholders is None:
+        return None
+    return OutputScreening(policy, request.record, request.asked, placeholders, json_content=request.json_content)

@@ -320,6 +320,10 @@ def test_both_secret_and_hash_are_one_too_many() -> None:
         ("{kind: keywords}", "words", "at least one word"),
         ("{kind: keywords, words: [a], set: markup}", "set", "unknown key"),
         ("{kind: keywords, words: [a], leetspeak: 1}", "leetspeak", "must be true or false, not a number"),
+        ("{kind: keywords, words: [a], restore: true}", "restore", "is for rules with `action: redact`"),
+        ("{kind: pii, types: [email], action: flag, restore: true}", "restore", "is for rules with `action: redact`"),
+        ("{kind: pii, types: [email], restore: 1}", "restore", "must be true or false"),
+        ("{kind: classifier, model: nope, restore: true}", "restore", "unknown key"),
         ("{kind: patterns}", "set", "give either `set` or `patterns`"),
         ("{kind: patterns, set: markup, patterns: [x]}", "set", "give either `set` or `patterns`"),
         ("{kind: patterns, set: magic}", "set", "must be markup or injection"),
@@ -340,6 +344,13 @@ def test_problems_of_a_filter_rule(rule: str, path: str, message: str) -> None:
     """The kind says which keys a rule has."""
     found = problems_of(MINIMAL + f"filters: {{f: {{input: [{rule}]}}}}")
     assert message in found[f"filters.f.input[0].{path}"]
+
+
+def test_answers_have_nothing_to_restore() -> None:
+    """What a rule of `output` redacts was never the caller's."""
+    rule = "{kind: pii, types: [email], restore: true}"
+    found = problems_of(MINIMAL + f"filters: {{f: {{output: [{rule}]}}}}")
+    assert "is for rules of `input`" in found["filters.f.output[0].restore"]
 
 
 @pytest.mark.usefixtures("everything_available")
