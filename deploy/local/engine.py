@@ -28,6 +28,7 @@ CPU_SPACE_GB = 5
 GPU_SPACE_GB = 20
 CPU_BATCH_TOKENS = 512
 """A step of the engine can't be interrupted: prompts are read in pieces of this length, 2 s each on one core."""
+MAX_LORA_RANK = 16
 NO_MEDIA_DOMAIN = "media.invalid"
 """The only domain the engine may fetch media from; the top-level domain is reserved and can't exist (RFC 2606)."""
 
@@ -111,6 +112,9 @@ def command(spec: EngineSpec, venv: Path) -> list[str | Path]:
     ]
     if spec.checkpoint.template is not None:
         arguments += ["--chat-template", spec.checkpoint.template]
+    if (adapter := spec.checkpoint.adapter) is not None:
+        arguments += ["--enable-lora", "--max-lora-rank", str(MAX_LORA_RANK)]
+        arguments += ["--lora-modules", f"{adapter.model}={adapter.directory}"]
     if spec.gpu:
         return [*arguments, "--gpu-memory-utilization", "0.5"]
     return [*arguments, "--dtype", cpu_dtype(), "--max-num-batched-tokens", str(CPU_BATCH_TOKENS)]

@@ -66,6 +66,10 @@ class Places:
     def templates(self) -> Path:
         return self.checkout / "deploy" / "local" / "templates"
 
+    @property
+    def adapters(self) -> Path:
+        return self.checkout / "deploy" / "local" / "adapters"
+
 
 def python_of(venv: Path) -> Path:
     """The interpreter of a virtual environment."""

@@ -5,7 +5,6 @@ import os
 import secrets
 import socket
 import sys
-import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,13 +15,10 @@ from deploy.local.places import Places, python_of
 from deploy.local.processes import Child
 from deploy.local.progress import SetupError, Step
 from deploy.local.supervision import supervised, watch
+from deploy.local.welcome import welcome
 
 SIM_MODEL = "google/gemma-3-270m-it"
 GATEWAY_DEADLINE_S = 30.0
-PRETRAINED_NOTE = (
-    "The packaged Gemma is the pretrained one: it continues text rather than answers. With HF_TOKEN set on a machine\n"
-    "that reaches the hub, the instruction-tuned google/gemma-3-270m-it is used instead.\n"
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,19 +55,23 @@ def _up(options: argparse.Namespace, places: Places, children: list[Child]) -> N
     with Step("gateway packages") as step:
         environments.gateway_environment(places, step)
     if options.engine == "sim":
-        model = SIM_MODEL
+        checkpoint = None
         children.append(_start_simulation(options.engine_port, places))
     else:
         spec = _engine_spec(options, places)
-        model = spec.checkpoint.model
+        checkpoint = spec.checkpoint
         children.append(engine.start(spec, places))
     with Step("engine") as step:
         engine.wait_until_ready(children[0], _url(options.engine_port), step.update)
         step.ready(f"ready on {_url(options.engine_port)}")
     key = _api_key(places.api_key)
-    children.append(_start_gateway(options, places, model, key))
+    model = checkpoint.model if checkpoint else SIM_MODEL
+    tools_model = checkpoint.adapter.model if checkpoint and checkpoint.adapter else None
+    children.append(_start_gateway(options, places, model, tools_model, key))
     _wait_for_gateway(children[1], options.port)
-    print(_welcome(options.port, model, key), flush=True)
+    pretrained = model == weights.PACKAGED_MODEL
+    base_url = f"{_url(options.port)}/v1"
+    print(welcome(base_url, model, key, tools_model=tools_model, pretrained=pretrained), flush=True)
     watch(children)
 
 
@@ -95,15 +95,16 @@ def _start_simulation(port: int, places: Places) -> Child:
     )
 
 
-def _start_gateway(options: argparse.Namespace, places: Places, model: str, key: str) -> Child:
+def _start_gateway(options: argparse.Namespace, places: Places, model: str, tools_model: str | None, key: str) -> Child:
     """The key goes by environment: arguments can be read by everybody on the machine."""
-    config = places.checkout / "deploy" / "local" / "gateway.yaml"
+    config = places.checkout / "deploy" / "local" / ("gateway-tools.yaml" if tools_model else "gateway.yaml")
     return processes.launch(
         "gateway",
         [python_of(places.gateway_venv), "-m", "gateway", "serve", "--config", config, "--port", str(options.port)],
         log=places.logs / "gateway.log",
         environment={
             "GEMMA_GATEWAY_MODEL": model,
+            "GEMMA_GATEWAY_TOOLS_MODEL": tools_model or "",
             "GEMMA_GATEWAY_ENGINE_URL": _url(options.engine_port),
             "GEMMA_GATEWAY_API_KEY": key,
         },
@@ -147,29 +148,6 @@ def _api_key(file: Path) -> str:
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as output:
             output.write(f"{key}\n")
         return key
-
-
-def _welcome(port: int, model: str, key: str) -> str:
-    question = "Write one sentence about the sea."
-    text = f"""
-        Base URL  {_url(port)}/v1
-        API key   {key}
-        Model     {model}
-
-        curl {_url(port)}/v1/chat/completions \\
-          -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
-          -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "{question}"}}], "max_tokens": 40}}'
-
-        # pip install openai
-        from openai import OpenAI
-        client = OpenAI(base_url="{_url(port)}/v1", api_key="{key}")
-        reply = client.chat.completions.create(
-            model="{model}", max_tokens=40, messages=[{{"role": "user", "content": "{question}"}}]
-        )
-        print(reply.choices[0].message.content)
-        """
-    note = PRETRAINED_NOTE if model == weights.PACKAGED_MODEL else ""
-    return f"{textwrap.dedent(text)}\n{note}Ctrl-C stops everything.\n"
 
 
 if __name__ == "__main__":

@@ -17,8 +17,18 @@ from deploy.local.progress import Step
 
 HUB_MODEL = "google/gemma-3-270m-it"
 PACKAGED_MODEL = "google/gemma-3-270m"
+TOOLS_MODEL = "gemma-3-270m-tools"
+"""The packaged Gemma with the adapter that calls tools."""
 DOUBLE_MODEL = "google/gemma-4-31B-it"
 HUB_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA adapter, which the engine serves as a model of its own."""
+
+    model: str
+    directory: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +38,8 @@ class Checkpoint:
     model: str
     directory: Path
     template: Path | None
+    adapter: Adapter | None = None
+    """Served beside the model; it fits these weights and no others."""
 
 
 def small_gemma(places: Places, venv: Path, step: Step) -> Checkpoint:
@@ -52,7 +64,8 @@ def packaged_gemma(places: Places, venv: Path, step: Step) -> Checkpoint:
         if not target.exists():
             _convert(target, places, venv, step)
     step.ready(f"ready: {PACKAGED_MODEL}")
-    return Checkpoint(PACKAGED_MODEL, target, places.templates / "gemma3.jinja")
+    adapter = Adapter(TOOLS_MODEL, places.adapters / TOOLS_MODEL)
+    return Checkpoint(PACKAGED_MODEL, target, places.templates / "gemma3.jinja", adapter)
 
 
 def gemma4_stand_in(places: Places, venv: Path, step: Step) -> Checkpoint:

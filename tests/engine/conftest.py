@@ -22,6 +22,7 @@ from tests.support.gateway_process import TEST_KEY, GatewayProcess, gateway_conf
 TIMEOUT_S = 120.0
 FIXTURES = MappingProxyType({"gemma3": GEMMA3, "gemma4_double": GEMMA4_DOUBLE})
 MODELS = MappingProxyType({"gemma3": weights.PACKAGED_MODEL, "gemma4_double": weights.DOUBLE_MODEL})
+ADAPTERS = MappingProxyType({"gemma3": weights.TOOLS_MODEL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class RealEngine:
 
     url: str
     model: str
+    adapter_model: str | None = None
+    """The model that calls tools: a LoRA adapter of `model`."""
     started: Child | None = None
 
     def ready(self) -> "RealEngine":
@@ -47,14 +50,15 @@ def _engines(request: pytest.FixtureRequest) -> Iterator[dict[str, RealEngine]]:
     found: dict[str, RealEngine] = {}
     for name in needed:
         if url := os.environ.get(FIXTURES[name].variable):
-            found[name] = RealEngine(url.rstrip("/"), MODELS[name])
+            found[name] = RealEngine(url.rstrip("/"), MODELS[name], ADAPTERS.get(name))
     try:
         if missing := [name for name in needed if name not in found]:
             places = Places.from_environment()
             checkpoints = dict(zip(FIXTURES, prepare(places), strict=True))
             for name in missing:
                 spec = engine.EngineSpec(checkpoints[name], engine.free_port())
-                found[name] = RealEngine(spec.url, spec.checkpoint.model, engine.start(spec, places))
+                started = engine.start(spec, places)
+                found[name] = RealEngine(spec.url, spec.checkpoint.model, ADAPTERS.get(name), started)
         yield found
     finally:
         processes.stop([real.started for real in found.values() if real.started is not None])

@@ -1,0 +1,139 @@
+"""Train a LoRA adapter that calls tools, on a CPU. Run by the engine's interpreter, with PEFT on PYTHONPATH.
+
+The loss is on the assistant's tokens only, and logits are computed only there and for the common part of the
+vocabulary: 262,144 words for every token would be most of the work. Dialogues of one step share their declarations,
+which go through the model once: the attention mask keeps the dialogues apart. That is three times less work than a
+padded batch.
+"""
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+# These are in the engine's environment only, so the checkers of ours can't see them.
+import torch  # type: ignore[import-not-found]
+from peft import LoraConfig, get_peft_model  # type: ignore[import-not-found]
+from safetensors.torch import load_file, save_file  # type: ignore[import-not-found]
+from transformers import AutoModelForCausalLM, AutoTokenizer  # type: ignore[import-not-found]
+
+from deploy.local.token_packs import ConversationTokenizer, Pack, pack
+
+BASE_MODEL = "google/gemma-3-270m"
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+REPORT_EVERY = 5
+SAVE_EVERY = 20
+"""Steps after which the adapter is written on the way, in case that something stops the training."""
+CLIP = 1.0
+COMMON_WORDS = 32_768
+"""How much of the vocabulary the right word is told from; the tokens of the commonest words come first in it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _options(arguments)
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    template = options.template.read_text(encoding="utf-8")
+    tokenizer = ConversationTokenizer(AutoTokenizer.from_pretrained(options.model), template)
+    groups = [json.loads(line) for line in options.dialogues.read_text(encoding="utf-8").splitlines()]
+    packs = [pack([tokenizer.sequence(messages) for messages in group]) for group in groups]
+    base = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
+    model = get_peft_model(base, lora_config(options.rank))
+    started = time.monotonic()
+    train(model, packs, options)
+    save(model, options.output)
+    size = sum(file.stat().st_size for file in options.output.glob("adapter_model.safetensors"))
+    minutes = (time.monotonic() - started) / 60
+    print(f"saved {size / 1e6:.2f} MB to {options.output} after {minutes:.1f} min", flush=True)
+
+
+def lora_config(rank: int) -> LoraConfig:
+    """All projections of attention and MLP."""
+    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(TARGETS), task_type="CAUSAL_LM")
+
+
+def train(model: torch.nn.Module, packs: Sequence[Pack], options: argparse.Namespace) -> None:
+    """One step per pack: AdamW, a short warm-up, then linear decay to nothing; says every few steps how far it is."""
+    weights = [each for each in model.parameters() if each.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=options.rate, weight_decay=0.0)
+    steps = len(packs)
+    warm_up = max(1, steps // 15)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / warm_up, (steps - step) / (steps - warm_up))
+    )
+    started = time.monotonic()
+    recent: list[float] = []
+    for step, packed in enumerate(packs, start=1):
+        loss = pack_loss(model, packed)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, CLIP)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad(set_to_none=True)
+        recent.append(loss.item())
+        if step % REPORT_EVERY == 0 or step == steps:
+            spent = time.monotonic() - started
+            left = math.ceil(spent / step * (steps - step) / 60)
+            mean = sum(recent) / len(recent)
+            print(
+                f"step {step}/{steps}  loss {mean:.4f}  {spent / step:.1f} s a step  {left} min left",
+                flush=True,
+            )
+            recent.clear()
+        if step % SAVE_EVERY == 0 and step < steps:
+            save(model, options.output)
+
+
+def pack_loss(model: torch.nn.Module, packed: Pack) -> torch.Tensor:
+    """The mean cross-entropy of the learned tokens, each predicted from the token before it."""
+    causal = model.base_model.model
+    hidden = causal.model(
+        input_ids=torch.tensor([packed.tokens]),
+        position_ids=torch.tensor([packed.positions]),
+        attention_mask=attention_masks(packed, causal.config.sliding_window),
+        use_cache=False,
+    ).last_hidden_state[0]
+    at = torch.tensor([index for index, learned in enumerate(packed.learned) if learned])
+    wanted = torch.tensor(packed.tokens)[at]
+    words = torch.unique(torch.cat((torch.arange(COMMON_WORDS), wanted)))  # sorted
+    logits = hidden[at - 1] @ causal.lm_head.weight[words].T
+    return torch.nn.functional.cross_entropy(logits, torch.searchsorted(words, wanted))
+
+
+def attention_masks(packed: Pack, window: int) -> dict[str, torch.Tensor]:
+    """Who sees whom, for Gemma 3's two kinds of layers: what came before in its branch or in the common beginning."""
+    branch = torch.tensor(packed.branches)
+    position = torch.tensor(packed.positions)
+    distance = position[:, None] - position[None, :]
+    sees = (branch[None, :] == 0) | (branch[None, :] == branch[:, None])
+    full = sees & (distance >= 0)
+    return {"full_attention": full[None, None], "sliding_attention": (full & (distance < window))[None, None]}
+
+
+def save(model: torch.nn.Module, output: Path) -> None:
+    """PEFT's format in bfloat16, half of what PEFT writes itself, with the base model's public name."""
+    model.peft_config["default"].base_model_name_or_path = BASE_MODEL
+    model.save_pretrained(output)
+    (output / "README.md").unlink(missing_ok=True)  # PEFT's own, a form to fill in
+    file = output / "adapter_model.safetensors"
+    save_file({name: each.to(torch.bfloat16) for name, each in load_file(file).items()}, file, {"format": "pt"})
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--template", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--dialogues", type=Path, required=True, help="what tool_messages writes")
+    parser.add_argument("--rank", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
