@@ -23,8 +23,21 @@ Json = Any
 _SLOT = re.compile(r"\{([a-z_]+(?:\.[a-z_]+)?)(2?)\}")
 _AND = ("{a} {b}", "{a} And {b}", "{a} Also: {b}", "First: {a} Then: {b}", "{a} After that, {b}")
 _FOLDERS = ("/etc/", "/srv/data/", "docs/", "src/", "", "/home/anna/")
+_UNUSED: Sequence[tuple[str, Json]] = (
+    ("verbose", {"type": "boolean"}),
+    ("timeout", {"type": "integer"}),
+    ("style", {"type": "string", "enum": ["short", "long"]}),
+    ("mode", {"type": "string", "enum": ["fast", "careful"]}),
+    ("unit", {"type": "string", "enum": ["metric", "imperial"]}),
+    ("note", {"type": "string"}),
+    ("limit", {"type": "integer"}),
+    ("dry_run", {"type": "boolean"}),
+)
+"""Optional parameters that no question asks for: what isn't said isn't in the call."""
+_NAMES = frozenset({"city", "name", "company", "song"})
+"""Pools of proper names, which nobody knows all: some are made up."""
 _REFUSALS = ("Sorry, I have no function for that.", "I am sorry, I can't do that with the functions that I have.")
-_SHARES = {"one": 44, "same twice": 17, "two tools": 13, "plain": 20, "beyond": 6}
+_SHARES = {"one": 52, "same twice": 19, "two tools": 14, "plain": 11, "beyond": 4}
 """Per cent of the kinds of question; `beyond`: what none of the declared tools can do."""
 
 
@@ -73,18 +86,18 @@ class DialogueMaker:
     def group(self, size: int) -> list[Dialogue]:
         """`size` dialogues with the same tools and the same system text, if any: their prompts begin alike."""
         rng = self._rng
-        count = rng.choices((0, 1, 2, 3, 4, 5), (4, 24, 34, 24, 10, 4))[0]
+        count = rng.choices((0, 1, 2, 3, 4, 5), (3, 18, 36, 26, 12, 5))[0]
         tools = [self._tool(scene) for scene in rng.sample(self._data["scenes"], count)]
         system = [{"role": "system", "content": rng.choice(self._data["systems"])}] if rng.random() < 0.2 else []
         return [self._dialogue(tools, system) for _ in range(size)]
 
     def _dialogue(self, tools: Sequence[Tool], system: Sequence[Json]) -> Dialogue:
         messages = list(system)
-        if self._rng.random() < 0.08:
+        if self._rng.random() < 0.04:
             messages += self._exchange(tools)
         messages += self._exchange(tools)
         answers = sum(message["role"] == "assistant" for message in messages)
-        if messages[-2]["role"] == "tool" and self._rng.random() < 0.5:
+        if messages[-2]["role"] == "tool" and self._rng.random() < 0.75:
             answers -= 1
         return Dialogue([tool.declaration for tool in tools], messages, answers)
 
@@ -184,7 +197,9 @@ class DialogueMaker:
         """The call with these values, in the order of the declaration, and a made-up result."""
         arguments: dict[str, Json] = {}
         for parameter in tool.declaration["function"]["parameters"]["properties"]:
-            canonical = next(key for key, name in tool.names.items() if name == parameter and "." not in key)
+            canonical = next((key for key, name in tool.names.items() if name == parameter and "." not in key), "")
+            if not canonical:
+                continue
             inner = {key.partition(".")[2]: v for key, v in values.items() if key.startswith(f"{canonical}.")}
             if canonical in values:
                 arguments[parameter] = values[canonical]
@@ -212,6 +227,8 @@ class DialogueMaker:
         described = rng.random() < 0.4
         properties = {names[each]: self._schema(scene["takes"][each], each, described=described) for each in order}
         needed = scene.get("needs", list(scene["takes"]))
+        for unused in rng.sample(_UNUSED, rng.choices((0, 1, 2), (60, 30, 10))[0]):
+            properties.setdefault(unused[0], unused[1])
         parameters: Json = {"type": "object", "properties": properties, "required": [names[each] for each in needed]}
         name = _styled(rng.choice(scene["names"]), rng)
         function = {"name": name, "description": scene["does"], "parameters": parameters}
@@ -243,6 +260,8 @@ class DialogueMaker:
         if ".." in source:
             low, high = source.split("..")
             return round(rng.uniform(float(low), float(high)), 1) if "." in low else rng.randint(int(low), int(high))
+        if source in _NAMES and rng.random() < 0.3:
+            return self._word().capitalize()
         return rng.choice(self._pools[source]) if source in self._pools else self._made_up(source)
 
     def _several(self, source: str) -> list[Json]:
@@ -262,6 +281,8 @@ class DialogueMaker:
             case "code":
                 letters = "".join(rng.choices(string.ascii_uppercase, k=rng.randint(1, 3)))
                 made = f"{letters}{rng.choice(('-', ''))}{rng.randint(10, 99999)}"
+            case "short":
+                made = "".join(rng.choices(string.ascii_uppercase, k=rng.randint(3, 5)))
             case "email":
                 made = f"{self._word()}@{self._word()}.{rng.choice(('com', 'org', 'net', 'example'))}"
             case "phone":
