@@ -1,7 +1,9 @@
 """Train a LoRA adapter that calls tools, on a CPU. Run by the engine's interpreter, with PEFT on PYTHONPATH.
 
 The loss is on the assistant's tokens only, and logits are computed only there: 262,144 of them for every token would be
-most of the work. All of them count: an adapter that was taught by the common words only ended its answers in rare ones.
+most of the work. So most steps compare with the words of the dialogues and a few thousand others drawn anew, which
+stand for all the rest (sampled softmax); the last ones with all. An adapter that was taught by the common words only
+ended its answers in rare ones.
 Dialogues of one step share their declarations, which go through the model once: the attention mask keeps the dialogues
 apart. That is three times less work than a padded batch.
 """
@@ -16,18 +18,23 @@ from pathlib import Path
 
 # These are in the engine's environment only, so the checkers of ours can't see them.
 import torch  # type: ignore[import-not-found]
-from peft import LoraConfig, get_peft_model  # type: ignore[import-not-found]
+from peft import LoraConfig, PeftModel, get_peft_model  # type: ignore[import-not-found]
 from safetensors.torch import load_file, save_file  # type: ignore[import-not-found]
 from transformers import AutoModelForCausalLM, AutoTokenizer  # type: ignore[import-not-found]
 
 from deploy.local.token_packs import ConversationTokenizer, Pack, pack
+from deploy.local.training_plan import Pace
 
 BASE_MODEL = "google/gemma-3-270m"
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-REPORT_EVERY = 5
-SAVE_EVERY = 20
+REPORT_EVERY = 10
+SAVE_EVERY = 40
 """Steps after which the adapter is written on the way, in case that something stops the training."""
 CLIP = 1.0
+DRAWN_WORDS = 6144
+"""Words besides those of the dialogues that a step compares with."""
+WHOLE_VOCABULARY_FROM = 0.94
+"""The part of the training after which every step compares with the whole vocabulary."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,7 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     groups = [json.loads(line) for line in options.dialogues.read_text(encoding="utf-8").splitlines()]
     packs = [pack([tokenizer.sequence(messages) for messages in group]) for group in groups]
     base = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
-    model = get_peft_model(base, lora_config(options.rank))
+    if options.start:
+        model = PeftModel.from_pretrained(base, options.start, is_trainable=True)
+    else:
+        model = get_peft_model(base, lora_config(options.rank))
+    model.train()
     started = time.monotonic()
     train(model, packs, options)
     save(model, options.output)
@@ -54,39 +65,61 @@ def lora_config(rank: int) -> LoraConfig:
 
 
 def train(model: torch.nn.Module, packs: Sequence[Pack], options: argparse.Namespace) -> None:
-    """One step per pack: AdamW, a short warm-up, then linear decay to nothing; says every few steps how far it is."""
+    """One step per pack until the packs or the minutes are used up; says every few steps how far it is."""
     weights = [each for each in model.parameters() if each.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=options.rate, weight_decay=0.0)
-    steps = len(packs)
-    warm_up = max(1, steps // 15)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / warm_up, (steps - step) / (steps - warm_up))
-    )
+    optimizer = torch.optim.AdamW(weights, lr=options.rate, weight_decay=0.0, betas=(0.9, 0.98))
+    words = Words(model.base_model.model.lm_head.weight.detach(), packs)
+    pace = Pace(len(packs), options.minutes and options.minutes * 60)
     started = time.monotonic()
     recent: list[float] = []
     for step, packed in enumerate(packs, start=1):
-        loss = pack_loss(model, packed)
+        spent = time.monotonic() - started
+        done = pace.done(step - 1, spent)
+        if done >= 1:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = options.rate * pace.rate(step, done)
+        loss = words.loss(*_learned(model, packed), whole=done >= WHOLE_VOCABULARY_FROM)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, CLIP)
         optimizer.step()
-        schedule.step()
         optimizer.zero_grad(set_to_none=True)
         recent.append(loss.item())
-        if step % REPORT_EVERY == 0 or step == steps:
+        if step % REPORT_EVERY == 0:
             spent = time.monotonic() - started
-            left = math.ceil(spent / step * (steps - step) / 60)
+            left = math.ceil(pace.left_s(step, spent) / 60)
             mean = sum(recent) / len(recent)
-            print(
-                f"step {step}/{steps}  loss {mean:.4f}  {spent / step:.1f} s a step  {left} min left",
-                flush=True,
-            )
+            print(f"step {step}  loss {mean:.4f}  {spent / step:.1f} s a step  {left} min left", flush=True)
             recent.clear()
-        if step % SAVE_EVERY == 0 and step < steps:
+        if step % SAVE_EVERY == 0:
             save(model, options.output)
 
 
-def pack_loss(model: torch.nn.Module, packed: Pack) -> torch.Tensor:
-    """The mean cross-entropy of the learned tokens, each predicted from the token before it."""
+class Words:
+    """What the loss compares with: the whole vocabulary, or the dialogues' words and a draw from the others."""
+
+    def __init__(self, embeddings: torch.Tensor, packs: Sequence[Pack]) -> None:
+        known = torch.tensor(sorted({token for packed in packs for token in packed.tokens}))
+        is_known = torch.zeros(len(embeddings), dtype=torch.bool)
+        is_known[known] = True
+        self._embeddings = embeddings
+        self._known = embeddings[known].contiguous()
+        self._others = torch.nonzero(~is_known)[:, 0]
+        self._place = torch.full((len(embeddings),), -1)
+        self._place[known] = torch.arange(len(known))
+
+    def loss(self, hidden: torch.Tensor, wanted: torch.Tensor, *, whole: bool) -> torch.Tensor:
+        """The mean cross-entropy; each drawn word counts for as many others as it stands for."""
+        if whole:
+            return torch.nn.functional.cross_entropy(hidden @ self._embeddings.T, wanted)
+        drawn = self._others[torch.randint(len(self._others), (DRAWN_WORDS,))]
+        stands_for = math.log(len(self._others) / DRAWN_WORDS)
+        logits = torch.cat([hidden @ self._known.T, hidden @ self._embeddings[drawn].T + stands_for], dim=1)
+        return torch.nn.functional.cross_entropy(logits, self._place[wanted])
+
+
+def _learned(model: torch.nn.Module, packed: Pack) -> tuple[torch.Tensor, torch.Tensor]:
+    """The learned tokens, and the hidden states that each is told from: those of the token before it."""
     causal = model.base_model.model
     hidden = causal.model(
         input_ids=torch.tensor([packed.tokens]),
@@ -95,8 +128,7 @@ def pack_loss(model: torch.nn.Module, packed: Pack) -> torch.Tensor:
         use_cache=False,
     ).last_hidden_state[0]
     at = torch.tensor([index for index, learned in enumerate(packed.learned) if learned])
-    wanted = torch.tensor(packed.tokens)[at]
-    return torch.nn.functional.cross_entropy(causal.lm_head(hidden[at - 1]), wanted)
+    return hidden[at - 1], torch.tensor(packed.tokens)[at]
 
 
 def attention_masks(packed: Pack, window: int) -> dict[str, torch.Tensor]:
@@ -125,7 +157,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--dialogues", type=Path, required=True, help="what tool_messages writes")
     parser.add_argument("--rank", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--rate", type=float, default=1.2e-3)
+    parser.add_argument("--minutes", type=float, help="end after this time, even if dialogues are left")
+    parser.add_argument("--start", type=Path, help="an adapter to go on with")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args(arguments)
