@@ -12,8 +12,10 @@ from tests.support.sim_worker import Settings, SimWorker
 
 @pytest.fixture(scope="module")
 def simulated(gemma3: RealEngine) -> Iterator[httpx2.Client]:
-    """A client of a simulated worker that serves the engine's model and, like it, no embeddings."""
-    with SimWorker(Settings(model=gemma3.model, embeddings=False)) as sim, httpx2.Client(base_url=sim.url) as client:
+    """A client of a simulated worker that serves the engine's model and adapter and, like it, no embeddings."""
+    adapters = (gemma3.adapter_model,) if gemma3.adapter_model else ()
+    settings = Settings(model=gemma3.model, lora_modules=adapters, embeddings=False)
+    with SimWorker(settings) as sim, httpx2.Client(base_url=sim.url) as client:
         yield client
 
 

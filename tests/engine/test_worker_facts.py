@@ -39,8 +39,9 @@ def frames(worker: httpx2.Client, model: str, **fields: Any) -> list[Any]:
 
 def test_models_tell_the_context_length(worker: httpx2.Client, gemma3: RealEngine) -> None:
     """The catalogue's context is lowered to what the engine was started with."""
-    (model,) = worker.get("/v1/models").json()["data"]
+    model, adapter = worker.get("/v1/models").json()["data"]
     assert (model["id"], model["max_model_len"], model["root"] is None) == (gemma3.model, 4096, False)
+    assert (adapter["id"], adapter["parent"]) == (gemma3.adapter_model, gemma3.model)
 
 
 @pytest.mark.parametrize(
