@@ -44,6 +44,11 @@ class LeftOutView(Protocol):
     @property
     def pulse(self) -> PulseView: ...
 
+    @property
+    def refusals(self) -> Mapping[int, int]:
+        """Counts by status."""
+        ...
+
 
 class RetriesView(Protocol):
     """A model's retry budget."""
@@ -116,6 +121,11 @@ class RoutingMetrics(Collector):
             "Single tokens asked of silent workers; needless: an answer came first; failed: the engine hangs.",
             labels=("model", "worker", "outcome"),
         )
+        refusals = CounterMetricFamily(
+            "gateway_worker_refusals",
+            "Requests that the worker refused for an operator to mend: 401, 403, 404.",
+            labels=("model", "worker", "status"),
+        )
         for labels, distribution in self._waits.items():
             distribution.add_to(waits, labels)
         for model in self._models():
@@ -127,7 +137,9 @@ class RoutingMetrics(Collector):
                 labels = (model.name, worker.id)
                 breaker.add_metric(labels, float(worker.breaker.state in LEFT_OUT))
                 resting.add_metric(labels, float(worker.resting))
+                for status, count in worker.refusals.items():
+                    refusals.add_metric((*labels, str(status)), count)
                 if model.canary_s is not None:
                     for outcome, count in worker.pulse.canaries.items():
                         canaries.add_metric((*labels, outcome), count)
-        return (length, waits, retries, breaker, resting, canaries)
+        return (length, waits, retries, breaker, resting, canaries, refusals)

@@ -2,13 +2,15 @@
 
 Retries are few and safe: only before any byte of an answer, only to a worker that was not tried, at most
 `MAX_ATTEMPTS` in all, within the request's deadline and the model's retry budget. A worker that answers 429 or 503 has
-not begun, one that answers 500 or 502 has lost its engine, one that hangs answers nothing: another may. What costs the
+not begun, one that answers 500 or 502 has lost its engine, one that hangs answers nothing, one that refuses its key or
+knows no such model is set up wrongly: another may. What costs the
 workers nothing, because no connection was made, is no attempt and needs no budget.
 
 What a worker did wrong is told to its circuit breaker; one that is full is let alone for a second. What clients do
 wrong and clients that go away are nobody's fault.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -45,9 +47,12 @@ class _Tokens(Struct):
 
 MAX_ATTEMPTS: Final = 3
 MAX_ERROR_BYTES: Final = 65_536
-STATUSES_FOR_ANOTHER: Final = (429, 500, 502, 503)
+STATUSES_OF_OPERATORS: Final = (401, 403, 404)
+"""A wrong key, a model that was unloaded, an engine without this endpoint: no client can mend it."""
+STATUSES_FOR_ANOTHER: Final = (429, 500, 502, 503, *STATUSES_OF_OPERATORS)
 STATUSES_AT_FAULT: Final = (500, 502, 504)
 _JITTER: Final = 0.2
+logger = logging.getLogger("gateway.dispatch")
 _ANONYMOUS: Final = TenantId("anonymous")
 _TOKENS = msgspec.json.Decoder(_Tokens)
 
@@ -174,9 +179,20 @@ async def _ask(
         blame(services, worker)
     elif reply.status in (429, 503):
         worker.rest(services.clock())
-    elif worker.breaker.troubled:
-        worker.succeeded()
+    else:
+        if reply.status in STATUSES_OF_OPERATORS:
+            _tell_operators(worker, reply.status)
+        if worker.breaker.troubled:
+            worker.succeeded()
     return Dispatched(worker, reply)
+
+
+def _tell_operators(worker: Worker, status: int) -> None:
+    """Count it, and log the first, the tenth, the hundredth: what each said is in the line of its request."""
+    count = worker.refused(status)
+    if str(count).strip("0") == "1":
+        message = "worker %s refuses what it is asked with status %d (%d times): see to its api_key and what it serves"
+        logger.warning(message, worker.id, status, count)
 
 
 def blame(services: Services, worker: Worker) -> None:

@@ -82,6 +82,8 @@ class Worker:
     """Beats for a model with `canary_s` only."""
     engine: EngineLoad | None = None
     """None: its metrics are not read, or too old."""
+    refusals: dict[int, int] = field(default_factory=dict[int, int])
+    """Requests answered with a status that an operator has to mend, by status."""
     shared: int = 0
     """Requests that other gateways say they have there."""
     _engine_elsewhere: float = field(default=0.0, repr=False)
@@ -186,6 +188,11 @@ class Worker:
                 return
             self.breaker.open(now, jitter)
             self._tell()
+
+    def refused(self, status: int) -> int:
+        """Count a request that it refused because of how it or the gateway is set up; return how many there are."""
+        self.refusals[status] = count = self.refusals.get(status, 0) + 1
+        return count
 
     def rest(self, now: float) -> None:
         """It refused a request because it is full: send it nothing for a moment, while there are enough others."""

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.support.gateway_process import GatewayProcess, gateway_config
-from tests.support.gateway_view import wait_until_up
+from tests.support.gateway_view import metric, wait_until_up
 from tests.support.raw_http import ask, chat_body, request
-from tests.support.sim_worker import SimWorker
+from tests.support.sim_worker import Fault, Script, SimWorker
 
 BASE = "google/gemma-3-1b-it"
 ADAPTED = f"{BASE}@support"
@@ -54,3 +54,17 @@ def test_only_workers_that_have_it_are_asked(
     missing = ask(gateway.port, request(chat_body(model=f"{BASE}@absent")))
     assert missing.status == 503
     assert missing.error["code"] == "no_worker_available"
+
+
+def test_a_worker_that_has_unloaded_it_sends_nobody_away(
+    start_gateway: Callable[..., GatewayProcess], start_sim_worker: Callable[..., SimWorker]
+) -> None:
+    """A 404 between two probes, or a 401, is for an operator to mend: another worker answers, and it is told of."""
+    workers = [start_sim_worker(model=BASE, lora_modules=("support",)) for _ in range(2)]
+    gateway = start(start_gateway, workers, ["support"])
+    workers[0].script(Script(fault=Fault(kind="status", status=404), times=None, path="/v1/chat/completions"))
+    answers = [ask(gateway.port, request(chat_body("Hello", model=ADAPTED))) for _ in range(8)]
+    assert {answer.headers["x-gateway-worker"] for answer in answers} == {f"127.0.0.1:{workers[1].port}"}
+    assert {answer.status for answer in answers} == {200}
+    assert metric(gateway, "gateway_worker_refusals_total", status="404", worker=f"127.0.0.1:{workers[0].port}") >= 1
+    assert any("with status 404" in line["message"] for line in gateway.logs)

@@ -72,6 +72,15 @@ def test_workers_that_are_left_out_are_named() -> None:
     assert told[f'gateway_retries_total{{model="{name}",outcome="over_budget"}}'] == 1
 
 
+def test_refusals_are_counted_by_status() -> None:
+    """What an operator has to mend; a worker that refused nothing has no series."""
+    model = make_model(make_workers(2))
+    assert [model.workers[0].refused(401), model.workers[0].refused(401)] == [1, 2]
+    text = rendered(RoutingMetrics(lambda: [model]))
+    assert f'gateway_worker_refusals_total{{model="{model.name}",status="401",worker="w0"}} 2.0' in text
+    assert 'worker="w1"' not in "".join(line for line in text.splitlines() if "refusals" in line)
+
+
 def test_canaries_are_counted_where_they_are_on() -> None:
     """By outcome; a model without `canary_s` has no series of them."""
     watched = make_model(make_workers(1), canary_s=5.0)
