@@ -38,7 +38,7 @@ async def hold(
     """Take what a request may use while it is served; `release` must follow. Raises RateLimited and its kin."""
     record = inbound.record
     key = inbound.key
-    held = await services.limiter.reserve_counting(key, model.name, demand, count)
+    held = await services.limiter.reserve(key, model.name, demand, count)
     if isinstance(held, Refusal):
         record.cause = f"limit: {held.limit}"
         raise held.error

@@ -20,9 +20,11 @@ def estimate_prompt_tokens(prompt_bytes: int, media_tokens: int = 0) -> int:
     return -(-prompt_bytes // BYTES_PER_TOKEN) + media_tokens
 
 
-def asked_output_tokens(*limits: int | None) -> int | None:
-    """Return what a client asked for: the smallest of `max_tokens` and `max_completion_tokens`, None without one."""
-    return min((limit for limit in limits if limit is not None), default=None)
+def asked_output_tokens(max_tokens: int | None, max_completion_tokens: int | None = None) -> int | None:
+    """Return what a client asked for: the smaller of both, None without one."""
+    if max_tokens is None or max_completion_tokens is None:
+        return max_completion_tokens if max_tokens is None else max_tokens
+    return min(max_tokens, max_completion_tokens)
 
 
 class OutputEstimates:

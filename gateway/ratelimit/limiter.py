@@ -168,8 +168,13 @@ class Limiter:
             raise LimitsUnavailable(retry_after_s=UNAVAILABLE_RETRY_S) from error
         return limit_states(applied, count)
 
-    async def reserve(self, key: LimitedKey, model: ModelName, demand: Demand) -> Reservation | Refusal:
-        """Take what the request may use under every limit that applies, or nothing."""
+    async def reserve(
+        self, key: LimitedKey, model: ModelName, demand: Demand, count_prompt: CountPrompt | None = None
+    ) -> Reservation | Refusal:
+        """Take what the request may use under every limit that applies, or nothing.
+
+        Where the estimate comes near a limit, `count_prompt` tells the exact size of the prompt.
+        """
         limits = self._book.find(key, model)
         if limits is None:
             return Reservation(self, model, None, demand, headers=b"", near=False)
@@ -183,18 +188,26 @@ class Limiter:
         applied = taken.limits
         headers = header_lines(standing(applied, verdict, "requests"), standing(applied, verdict, "tokens"))
         if not verdict.granted:
-            return _refusal(limits, taken, demand, headers)
+            refusal = _refusal(limits, taken, demand, headers)
+            if count_prompt is None or not refusal.near:
+                return refusal
+            return await self._reserve_exactly(key, model, demand, count_prompt, refusal)
         if limits.leases:
             self._leases[taken.lease] = limits
-        return Reservation(self, model, taken, demand, headers=headers, near=_near_limit(taken, demand))
+        held = Reservation(self, model, taken, demand, headers=headers, near=_near_limit(taken, demand))
+        if count_prompt is None or not held.near:
+            return held
+        return await self._reserve_exactly(key, model, demand, count_prompt, held)
 
-    async def reserve_counting(
-        self, key: LimitedKey, model: ModelName, demand: Demand, count_prompt: CountPrompt
+    async def _reserve_exactly(
+        self,
+        key: LimitedKey,
+        model: ModelName,
+        demand: Demand,
+        count_prompt: CountPrompt,
+        first: Reservation | Refusal,
     ) -> Reservation | Refusal:
-        """`reserve`, with the exact size of the prompt where the estimate comes near a limit."""
-        first = await self.reserve(key, model, demand)
-        if not first.near:
-            return first
+        """Reserve again with the counted prompt where that makes a difference."""
         try:
             counted = await count_prompt()
         except BaseException:
@@ -282,7 +295,8 @@ def _near_limit(taken: Taken, demand: Demand) -> bool:
     if demand.exact:
         return False
     more = (MOST_TOKENS_FACTOR - 1) * demand.prompt_tokens
-    return any(
-        window.unit == "tokens" and used + more > window.amount
-        for window, used in zip(taken.limits.windows, taken.verdict.used, strict=True)
-    )
+    used = taken.verdict.used
+    for place, window in taken.limits.of_unit["tokens"]:  # noqa: SIM110 - every request comes here
+        if used[place] + more > window.amount:
+            return True
+    return False

@@ -5,7 +5,7 @@ its keys, or of the tenant on one model. All that apply to a request are taken t
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -84,11 +84,21 @@ class LimitSet:
     leases: tuple[LeaseLimit, ...] = ()
     count_cached: bool = True
     """Whether prompt tokens that the engine had cached count like others."""
+    of_unit: Mapping[Unit, tuple[tuple[int, WindowLimit], ...]] = field(init=False, repr=False)
+    """The windows of each unit, with their places among all."""
+
+    def __post_init__(self) -> None:
+        """Sort the windows by unit once: every request asks."""
+        units: tuple[Unit, ...] = ("requests", "tokens")
+        numbered = tuple(enumerate(self.windows))
+        object.__setattr__(
+            self, "of_unit", {unit: tuple(each for each in numbered if each[1].unit == unit) for unit in units}
+        )
 
     @property
     def counts_tokens(self) -> bool:
         """Whether any limit is one of tokens."""
-        return any(window.unit == "tokens" for window in self.windows)
+        return bool(self.of_unit["tokens"])
 
     def share(self, replicas: int) -> "LimitSet":
         """Return what one of so many replicas may use on its own; never less than 1."""
@@ -274,16 +284,14 @@ def standing(limits: LimitSet, verdict: Verdict, unit: Unit) -> Standing | None:
     """
     tightest: WindowLimit | None = None
     best_wait = best_left = 0
-    for window, used, wait in zip(limits.windows, verdict.used, verdict.wait_us, strict=True):
-        if window.unit != unit:
-            continue
-        left = window.amount - used
+    for place, window in limits.of_unit[unit]:
+        left, wait = window.amount - verdict.used[place], verdict.wait_us[place]
         rank = window.length_us if wait == NEVER else wait
         if tightest is None or rank > best_wait or (rank == best_wait and left < best_left):
             tightest, best_wait, best_left = window, rank, left
     if tightest is None:
         return None
-    return Standing(tightest.amount, max(0, best_left), _ceil_ms(best_wait))
+    return Standing(tightest.amount, max(0, best_left), _ceil_ms(best_wait) if best_wait else 0)
 
 
 def _ceil_ms(time_us: int) -> int:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import hiredis
+from msgspec import Struct
 
 from gateway.config.redis_url import RedisTarget
 from gateway.ratelimit.redis_scripts import ScriptCall, Scripts, pack
@@ -36,17 +37,13 @@ Orphaned = Callable[[Any, Reply], None]
 """Told what a call was for and its answer, when nobody waits for it any more."""
 
 
-class _Call:
-    __slots__ = ("about", "call", "future", "sent_at", "tail")
-
-    def __init__(
-        self, call: ScriptCall | None, tail: Sequence[bytes], future: "asyncio.Future[Reply] | None", about: object
-    ) -> None:
-        self.call = call
-        self.tail = tail
-        self.future = future
-        self.about = about
-        self.sent_at = time.monotonic()
+class _Call(Struct, frozen=True, eq=False):
+    call: ScriptCall | None
+    tail: Sequence[bytes]
+    future: "asyncio.Future[Reply] | None"
+    about: object
+    sent_at: float
+    """A time of `time.monotonic`."""
 
 
 class RedisLink(asyncio.Protocol):
@@ -67,18 +64,18 @@ class RedisLink(asyncio.Protocol):
     def call(self, call: ScriptCall, tail: Sequence[bytes], about: object) -> "asyncio.Future[Reply]":
         """Send a call; the future's result is its answer, or a StoreUnavailableError."""
         future: asyncio.Future[Reply] = self._loop.create_future()
-        if not self._send(_Call(call, tail, future, about), call.packed(*tail)):
+        if not self._send(_Call(call, tail, future, about, time.monotonic()), call.packed(*tail)):
             future.set_result(StoreUnavailableError(self._failure or "too many calls wait for Redis"))
         return future
 
     def post(self, call: ScriptCall, tail: Sequence[bytes]) -> bool:
         """Send a call whose answer nobody needs; False: too many wait, or the connection has ended."""
-        return self._send(_Call(call, tail, None, None), call.packed(*tail))
+        return self._send(_Call(call, tail, None, None, time.monotonic()), call.packed(*tail))
 
     def command(self, *parts: bytes | str | int) -> "asyncio.Future[Reply]":
         """Send any command."""
         future: asyncio.Future[Reply] = self._loop.create_future()
-        if not self._send(_Call(None, (), future, None), pack(*parts)):
+        if not self._send(_Call(None, (), future, None, time.monotonic()), pack(*parts)):
             future.set_result(StoreUnavailableError(self._failure or "too many calls wait for Redis"))
         return future
 
@@ -129,20 +126,20 @@ class RedisLink(asyncio.Protocol):
             left_s = GRACE_S
         self._watch = self._loop.call_later(left_s, self._check_deadline)
 
-    def _answer(self, reply: Reply) -> None:
-        call = self._waiting.popleft()
-        if isinstance(reply, hiredis.ReplyError):
-            if self._resent(call, str(reply)):
-                return
-            reply = StoreUnavailableError(str(reply))
+    def _answer(self, call: _Call, reply: Reply) -> None:
         future = call.future
         if future is not None:
             if not future.done():
                 future.set_result(reply)
             elif call.about is not None:
                 self._orphaned(call.about, reply)
-        if isinstance(reply, StoreUnavailableError) and OUT_OF_SERVICE.search(str(reply)):
-            self.close(str(reply))
+
+    def _answer_error(self, call: _Call, error: str) -> None:
+        if self._resent(call, error):
+            return
+        self._answer(call, StoreUnavailableError(error))
+        if OUT_OF_SERVICE.search(error):
+            self.close(error)
 
     def _resent(self, call: _Call, error: str) -> bool:
         """Send a call whose script Redis has forgotten again, with the script; its deadline stays."""
@@ -157,9 +154,14 @@ class RedisLink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Part of asyncio.Protocol."""
         try:
-            self._reader.feed(data)
-            while self._waiting and (reply := self._reader.gets()) is not False:
-                self._answer(reply)
+            reader, waiting = self._reader, self._waiting
+            reader.feed(data)
+            while waiting and (reply := reader.gets()) is not False:
+                call = waiting.popleft()
+                if isinstance(reply, hiredis.ReplyError):
+                    self._answer_error(call, str(reply))
+                elif call.future is not None:
+                    self._answer(call, reply)
         except hiredis.ProtocolError as error:
             self.close(f"not Redis: {error}")
 

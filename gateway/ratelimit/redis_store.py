@@ -12,7 +12,6 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
-from weakref import WeakKeyDictionary
 
 from gateway.background import end_task
 from gateway.config.redis_url import parse_redis_url
@@ -31,6 +30,8 @@ MAX_QUEUED_SETTLES: Final = 10_000
 SETTLES_PER_TURN: Final = 200
 SETTLE_TURN_S: Final = 0.005
 LEASES_PER_CALL: Final = 500
+MAX_KNOWN_SETS: Final = 20_000
+"""Sets of limits whose calls are kept packed; they are packed anew after that."""
 
 logger = logging.getLogger("gateway.ratelimit")
 
@@ -108,7 +109,7 @@ class RedisStore:
         self._replica = replica
         self._rng = rng
         self._lease_us = int(lease_s * US_PER_S)
-        self._calls: WeakKeyDictionary[LimitSet, _Calls] = WeakKeyDictionary()
+        self._calls: dict[LimitSet, _Calls] = {}
         self._register = ScriptCall(scripts.replicas, [f"{{{prefix}}}:replicas"], (), tail=2)
         self._queued: deque[tuple[ScriptCall, Sequence[bytes]]] = deque(maxlen=MAX_QUEUED_SETTLES)
         self._gone = asyncio.Event()
@@ -211,6 +212,8 @@ class RedisStore:
         try:
             return self._calls[limits]
         except KeyError:
+            if len(self._calls) >= MAX_KNOWN_SETS:
+                self._calls.clear()
             calls = self._calls[limits] = _Calls(self._scripts, self._base(limits), limits, self._lease_us)
             return calls
 

@@ -4,6 +4,9 @@ The gateway's own protocol, endpoints and worker client run on transports that a
 bytes of one read, the worker's answer too. valgrind counts the instructions of two runs of different length; their
 difference by the number of requests leaves out the start. What the kernel does is not counted.
 
+`--limits` takes three limits from a Redis of its own, whose answers come in the loop's next turn; `--filters` screens
+what comes in for 1,000 keywords and the markup rules.
+
 `--breakdown` shows instead how many Python calls it makes, and in which module, from the profiler.
 """
 
@@ -26,11 +29,15 @@ from unittest import mock
 
 import uvicorn
 import uvloop
+import yaml
 from uvicorn.server import ServerState
 
 from gateway.api.protocol import GatewayProtocol
 from gateway.app import build_app
 from gateway.config.reload import ConfigFile
+from gateway.ratelimit import redis_link, redis_server
+from gateway.ratelimit.redis_link import Orphaned, RedisLink
+from gateway.ratelimit.redis_scripts import Scripts
 from gateway.routing.catalog import VARIANTS
 from gateway.upstream.connection import WorkerConnection
 from gateway.upstream.pool import ConnectionPool
@@ -40,12 +47,16 @@ from tests.bench.tools import BenchError, system_tool
 MODEL = "google/gemma-3-270m"
 KEY = "bench-key-0123456789abcdef"
 _WARM_UP = 100
-_CONFIG = f"""
-models:
-  - {{name: {MODEL}, dialect: DIALECT, workers: [{{url: "http://127.0.0.1:1"}}]}}
-tenants:
-  - {{id: bench, keys: [{{id: bench, secret: {KEY}}}]}}
-"""
+_TENANT = {"id": "bench", "keys": [{"id": "bench", "secret": KEY}]}
+_LIMITS = {"requests_per_minute": 10**9, "tokens_per_minute": 10**12, "concurrent_requests": 10**6}
+_RULES = [
+    {"kind": "keywords", "words": [f"unwanted{number}" for number in range(1000)], "action": "block"},
+    {"kind": "patterns", "set": "markup", "action": "redact"},
+]
+_TAKEN = b"*7\r\n:1\r\n:1795496669000000\r\n:1042\r\n:250000\r\n:0\r\n:0\r\n:17\r\n"
+"""What `reserve.lua` answers for `_LIMITS`: granted, the time, what is used, no wait, leases held."""
+_PATIENCE_S = 3600.0
+"""In place of the limiter's deadline: valgrind is slow."""
 _TOOL = {
     "type": "function",
     "function": {
@@ -161,11 +172,61 @@ async def connect(pool: ConnectionPool, reads: Sequence[bytes], *, deadline: flo
     return connection
 
 
-async def serve_requests(request: bytes, count: int, end: bytes, dialect: str) -> None:
+async def open_link(
+    target: object, address: object, tls: object, scripts: Scripts, lost: Callable[[str], None], orphaned: Orphaned
+) -> RedisLink:
+    """A connection to a Redis that grants everything."""
+    del target, address, tls
+    loop = asyncio.get_running_loop()
+    link = RedisLink(loop, lost, orphaned)
+
+    def written(data: bytes) -> None:
+        taken = data.count(scripts.reserve.sha)  # after the settling of the request before, if both are in one write
+        loop.call_soon(link.data_received, b":1\r\n" * (data.count(b"EVALSHA") - taken) + _TAKEN * taken)
+
+    link.connection_made(Wire(written))
+    return link
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is served: requests, or the chunks of one stream."""
+
+    stream: bool = False
+    tools: bool = False
+    """A tool is declared."""
+    call: bool = False
+    """All chunks are of a call."""
+    limits: bool = False
+    filters: bool = False
+    dialect: str = "auto"
+
+    @property
+    def options(self) -> list[str]:
+        """The command line that says so."""
+        named = [f"--{name}" for name in ("stream", "tools", "call", "limits", "filters") if getattr(self, name)]
+        return [*named, "--dialect", self.dialect]
+
+    @property
+    def configuration(self) -> dict[str, object]:
+        """The gateway's."""
+        model = {"name": MODEL, "dialect": self.dialect, "workers": [{"url": "http://127.0.0.1:1"}]}
+        tenant: dict[str, object] = dict(_TENANT)
+        sections: dict[str, object] = {"models": [model], "tenants": [tenant]}
+        if self.limits:
+            tenant["limits"] = _LIMITS
+            sections["redis"] = {"url": "redis://127.0.0.1:1/0"}
+        if self.filters:
+            tenant["filter"] = "bench"
+            sections["filters"] = {"bench": {"input": _RULES}}
+        return sections
+
+
+async def serve_requests(request: bytes, count: int, end: bytes, load: Load) -> None:
     """Serves a request `count` times on one connection; answers end in `end`. Raises BenchError at a wrong answer."""
     loop = asyncio.get_running_loop()
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        file.write(_CONFIG.replace("DIALECT", dialect))
+        yaml.safe_dump(load.configuration, file)
         file.flush()
         configuration = ConfigFile(Path(file.name), {}, VARIANTS)
         app = build_app(configuration, configuration.load(), loop)
@@ -193,26 +254,9 @@ async def serve_requests(request: bytes, count: int, end: bytes, dialect: str) -
         config, ServerState(), {}, loop, write_timeout_s=60, endpoints=app.endpoints, observer=app.observer
     )
     protocol.connection_made(Wire(written))
-    protocol.data_received(request)
-    await finished
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What is served: requests, or the chunks of one stream."""
-
-    stream: bool = False
-    tools: bool = False
-    """A tool is declared."""
-    call: bool = False
-    """All chunks are of a call."""
-    dialect: str = "auto"
-
-    @property
-    def options(self) -> list[str]:
-        """The command line that says so."""
-        named = [f"--{name}" for name in ("stream", "tools", "call") if getattr(self, name)]
-        return [*named, "--dialect", self.dialect]
+    async with app.endpoints["/v1/chat/completions"]._services.limiter:  # what else the lifespan starts isn't needed
+        protocol.data_received(request)
+        await finished
 
 
 def run(count: int, load: Load) -> None:
@@ -220,14 +264,16 @@ def run(count: int, load: Load) -> None:
     reads = streamed_answer(count, call=load.call, dialect=load.dialect) if load.stream else unary_answer()
     declared: dict[str, object] = {"tools": [_TOOL]} if load.tools or load.call else {}
     serving = (
-        serve_requests(_request(stream=True, **declared), 1, b"0\r\n\r\n", load.dialect)
+        serve_requests(_request(stream=True, **declared), 1, b"0\r\n\r\n", load)
         if load.stream
-        else serve_requests(_request(**declared), count, b"}", load.dialect)
+        else serve_requests(_request(**declared), count, b"}", load)
     )
     with (
         Path(os.devnull).open("w") as nowhere,
         contextlib.redirect_stderr(nowhere),  # for the request log
         mock.patch.object(ConnectionPool, "connect", functools.partialmethod(connect, reads)),
+        mock.patch.object(redis_server, "open_link", open_link),
+        mock.patch.object(redis_link, "DEADLINE_S", _PATIENCE_S),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         runner.run(serving)
@@ -268,10 +314,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--stream", action="store_true", help="count per chunk of one stream, not per request")
     parser.add_argument("--tools", action="store_true", help="requests declare a tool, which isn't called")
     parser.add_argument("--call", action="store_true", help="with --stream: all chunks are of a call of that tool")
+    parser.add_argument("--limits", action="store_true", help="count under limits that a Redis keeps")
+    parser.add_argument("--filters", action="store_true", help="screen what comes in")
     parser.add_argument("--dialect", default="auto", help="of the model; `engine` passes tools on untouched")
     parser.add_argument("--serve", type=int, metavar="N", help="only serve N, to run under a tool of yours")
     args = parser.parse_args(argv)
-    load = Load(args.stream, args.tools, args.call, args.dialect)
+    load = Load(args.stream, args.tools, args.call, args.limits, args.filters, args.dialect)
     if args.serve:
         run(args.serve, load)
     elif args.breakdown:

@@ -121,8 +121,8 @@ class TestRedisStore(StoreSuite):
             link: Any = driven.store._transport._link  # type: ignore[attr-defined]
             answer = link._answer
 
-            def answer_and_cancel(reply: object) -> None:
-                answer(reply)
+            def answer_and_cancel(call: object, reply: object) -> None:
+                answer(call, reply)
                 task.cancel()
 
             link._answer = answer_and_cancel

@@ -78,7 +78,7 @@ class Bench:
 
     def counting(self, prompt: int, output: int, count: Callable[[], Awaitable[int | None]]) -> Reservation | Refusal:
         demand = Demand(prompt, output, 8192)
-        return asyncio.run(self.limiter.reserve_counting(self.key, MODEL, demand, count))
+        return asyncio.run(self.limiter.reserve(self.key, MODEL, demand, count))
 
 
 def remaining(outcome: Reservation, unit: str = "tokens") -> int:
