@@ -14,7 +14,7 @@ from gateway.observability.record import RequestRecord
 from gateway.pipeline.relay import StreamRelay
 from gateway.pipeline.screening_reply import OutputScreening, ScreenedEditor
 from gateway.values import RequestId
-from tests.support.filter_texts import PIECES
+from tests.support.filter_texts import PIECES, cut
 
 RULES = compile_rules(
     (
@@ -32,17 +32,6 @@ WORDS = st.sampled_from(
 )
 TEXTS = st.lists(WORDS | PIECES | st.characters(codec="utf-8"), max_size=12).map("".join)
 CUTS = st.lists(st.integers(1, 6), min_size=1, max_size=8)
-
-
-def cut(text: str, sizes: list[int]) -> list[str]:
-    """The text in pieces of these lengths."""
-    pieces: list[str] = []
-    at = 0
-    while at < len(text):
-        size = sizes[len(pieces) % len(sizes)]
-        pieces.append(text[at : at + size])
-        at += size
-    return pieces
 
 
 @settings(max_examples=150)

@@ -20,7 +20,7 @@ from gateway.pipeline.screening_reply import OutputScreening, ScreenedEditor
 from gateway.routing.catalog import VARIANTS
 from gateway.values import RequestId
 from gateway.wire.chat import parse_chat_request
-from tests.support.filter_texts import PIECES, RULE_SETS
+from tests.support.filter_texts import PIECES, RULE_SETS, cut
 
 WORDS = st.sampled_from((" plain", " words", " of", " no", " harm", " a", ",", ".", "\n", ' "quoted"', " back\\slash"))
 MATCHES = st.sampled_from(
@@ -54,13 +54,7 @@ def answers(draw: st.DrawFn) -> list[str]:
     """An answer in pieces: words and what rules match, cut anywhere."""
     text = "".join(draw(st.lists(WORDS | MATCHES, min_size=1, max_size=12)))
     sizes = draw(st.lists(st.integers(1, 9), min_size=1, max_size=8))
-    pieces: list[str] = []
-    at = 0
-    while at < len(text):
-        size = sizes[len(pieces) % len(sizes)]
-        pieces.append(text[at : at + size])
-        at += size
-    return pieces
+    return cut(text, sizes)
 
 
 SAID = answers() | st.lists(WORDS | PIECES | st.characters(codec="utf-8"), min_size=1, max_size=24)

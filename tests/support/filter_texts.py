@@ -1,5 +1,7 @@
 """Rules of every kind, and pieces of text that they nearly, and sometimes, match."""
 
+from collections.abc import Sequence
+
 from hypothesis import strategies as st
 
 from gateway.config.model import KeywordsRule, PatternsRule, PiiRule
@@ -83,3 +85,14 @@ PIECES = st.sampled_from(
 )
 TEXTS = st.lists(PIECES | st.characters(codec="utf-8"), max_size=10).map("".join)
 RULE_SETS = st.lists(st.sampled_from(COMPILED), min_size=1, unique=True).map(lambda rules: RuleSet(tuple(rules)))
+
+
+def cut(text: str, sizes: Sequence[int]) -> list[str]:
+    """Return the text in pieces of these lengths, over and over."""
+    pieces: list[str] = []
+    at = 0
+    while at < len(text):
+        size = sizes[len(pieces) % len(sizes)]
+        pieces.append(text[at : at + size])
+        at += size
+    return pieces
