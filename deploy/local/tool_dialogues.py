@@ -16,6 +16,8 @@ from typing import Any
 
 import yaml
 
+from deploy.local.vocabulary_words import VocabularyWords
+
 SCENES = Path(__file__).with_name("tool_scenes.yaml")
 Json = Any
 """Any JSON value."""
@@ -34,8 +36,11 @@ _UNUSED: Sequence[tuple[str, Json]] = (
     ("dry_run", {"type": "boolean"}),
 )
 """Optional parameters that no question asks for: what isn't said isn't in the call."""
-_NAMES = frozenset({"city", "name", "company", "song"})
-"""Pools of proper names, which nobody knows all: some are made up."""
+_NAMES = frozenset({"city", "name", "company", "song", "team"})
+_THINGS = frozenset({"food", "product", "tag", "topic", "room"})
+_TEXTS = frozenset({"message", "chore", "event"})
+"""Pools of proper names, things and short texts, which nobody can list: most values are drawn from all words instead.
+A model that was taught with the pools alone wrote their words for others that begin alike."""
 _REFUSALS = ("Sorry, I have no function for that.", "I am sorry, I can't do that with the functions that I have.")
 _SHARES = {"one": 52, "same twice": 19, "two tools": 14, "plain": 11, "beyond": 4}
 """Per cent of the kinds of question; `beyond`: what none of the declared tools can do."""
@@ -78,8 +83,9 @@ class Call:
 class DialogueMaker:
     """Draws dialogues; the same random numbers give the same ones."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, vocabulary: VocabularyWords) -> None:
         self._rng = rng
+        self._vocabulary = vocabulary
         self._data: Mapping[str, Json] = yaml.safe_load(SCENES.read_text(encoding="utf-8"))
         self._pools: Mapping[str, Sequence[str]] = self._data["pools"]
 
@@ -194,13 +200,13 @@ class DialogueMaker:
         raise ValueError(f"{tool.name}: no second value for {slot}")
 
     def _call(self, tool: Tool, values: Mapping[str, Json]) -> Call:
-        """The call with these values, in the order of the declaration, and a made-up result."""
+        """The call with these values, in the alphabetical order of the dialect's declarations, and a made-up result."""
         arguments: dict[str, Json] = {}
-        for parameter in tool.declaration["function"]["parameters"]["properties"]:
+        for parameter in sorted(tool.declaration["function"]["parameters"]["properties"]):
             canonical = next((key for key, name in tool.names.items() if name == parameter and "." not in key), "")
             if not canonical:
                 continue
-            inner = {key.partition(".")[2]: v for key, v in values.items() if key.startswith(f"{canonical}.")}
+            inner = {key.partition(".")[2]: values[key] for key in sorted(values) if key.startswith(f"{canonical}.")}
             if canonical in values:
                 arguments[parameter] = values[canonical]
             elif inner:
@@ -260,9 +266,24 @@ class DialogueMaker:
         if ".." in source:
             low, high = source.split("..")
             return round(rng.uniform(float(low), float(high)), 1) if "." in low else rng.randint(int(low), int(high))
-        if source in _NAMES and rng.random() < 0.3:
-            return self._word().capitalize()
-        return rng.choice(self._pools[source]) if source in self._pools else self._made_up(source)
+        if source not in self._pools:
+            return self._made_up(source)
+        return self._unheard_of(source) if rng.random() < 0.6 else rng.choice(self._pools[source])
+
+    def _unheard_of(self, pool: str) -> str:
+        """A value that its pool doesn't have, if it is one of those that nobody can list."""
+        rng, known = self._rng, self._vocabulary
+        if pool in _NAMES:
+            parts = rng.choices((1, 2), (75, 25))[0]
+            made = [self._word().capitalize() if rng.random() < 0.3 else rng.choice(known.names) for _ in range(parts)]
+        elif pool in _THINGS:
+            made = [rng.choice(known.words) for _ in range(rng.choices((1, 2), (75, 25))[0])]
+        elif pool in _TEXTS:
+            made = [rng.choice(known.words) for _ in range(rng.randint(2, 6))]
+            made[0] = made[0].capitalize() if pool == "message" else made[0]
+        else:
+            return rng.choice(self._pools[pool])
+        return " ".join(made)
 
     def _several(self, source: str) -> list[Json]:
         values: list[Json] = []
@@ -286,13 +307,16 @@ class DialogueMaker:
             case "email":
                 made = f"{self._word()}@{self._word()}.{rng.choice(('com', 'org', 'net', 'example'))}"
             case "phone":
-                made = f"+{rng.randint(1, 99)} {rng.randint(100, 999)} {rng.randint(100000, 999999)}"
+                area, number = rng.randint(100, 999), rng.randint(1000, 999999)
+                made = rng.choice(
+                    (f"+{rng.randint(1, 99)} {area} {number}", f"{area}-{number:04}", f"0{area} {number}")
+                )
             case "url":
                 made = f"https://{self._word()}.org/{self._word()}"
             case "path":
                 made = f"{rng.choice(_FOLDERS)}{self._word()}.{rng.choice(('txt', 'md', 'py', 'json', 'log', 'csv'))}"
             case "word":
-                made = self._word()
+                made = self._word() if rng.random() < 0.5 else rng.choice(self._vocabulary.words)
             case _:
                 raise ValueError(f"no pool and no kind of value is called {kind}")
         return made

@@ -1,6 +1,6 @@
 """Dialogues as the gateway's own dialect writes them for a worker: what is trained must be what is served.
 
-Run by the gateway's interpreter: `python -m deploy.local.tool_messages --groups N --size N --seed N --output FILE`.
+Run by the gateway's interpreter: `python -m deploy.local.tool_messages --groups N --size N --seed N --tokenizer FILE --held-out FILE --output FILE`.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from deploy.local.tool_dialogues import Dialogue, DialogueMaker
+from deploy.local.vocabulary_words import VocabularyWords, words_of
 from gateway.dialects.control_tokens import MarkerGuard
 from gateway.dialects.registry import dialect_for
 from gateway.routing.catalog import VARIANTS
@@ -28,9 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--groups", type=int, required=True)
     parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--tokenizer", type=Path, required=True, help="a tokenizer.json, to draw words from")
+    parser.add_argument("--held-out", type=Path, required=True, help="a text whose words are not drawn")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args(arguments)
-    maker = DialogueMaker(random.Random(options.seed))  # noqa: S311 - dialogues, no secrets
+    held_out = words_of(options.held_out.read_text(encoding="utf-8"))
+    vocabulary = VocabularyWords.of_tokenizer(options.tokenizer, held_out)
+    maker = DialogueMaker(random.Random(options.seed), vocabulary)  # noqa: S311 - dialogues, no secrets
     with options.output.open("w", encoding="utf-8") as file:
         for _ in range(options.groups):
             group = [worker_messages(dialogue) for dialogue in maker.group(options.size)]

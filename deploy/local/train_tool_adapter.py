@@ -13,6 +13,9 @@ from deploy.local.processes import Child
 from deploy.local.progress import SetupError, Step
 from deploy.local.supervision import supervised
 
+TEST_PROMPTS = Path("tests", "data", "tool_adapter_prompts.yaml")
+"""What the adapter is asked by its test: no word of it is drawn for the training."""
+
 _TRAINING = ("rank", "rate", "seed", "threads", "minutes", "start")
 
 
@@ -56,7 +59,7 @@ def _train(options: argparse.Namespace, places: Places, children: list[Child]) -
         with Step("training packages") as step:
             _install_peft(packages, venv, places, step)
         with Step("dialogues") as step:
-            _write_dialogues(dialogues, options, places, step)
+            _write_dialogues(dialogues, checkpoint, options, places, step)
         child = processes.launch(
             "training",
             [
@@ -79,7 +82,9 @@ def _given(options: argparse.Namespace) -> list[str]:
     return [part for name, value in values.items() if value is not None for part in (f"--{name}", str(value))]
 
 
-def _write_dialogues(file: Path, options: argparse.Namespace, places: Places, step: Step) -> None:
+def _write_dialogues(
+    file: Path, checkpoint: weights.Checkpoint, options: argparse.Namespace, places: Places, step: Step
+) -> None:
     """In the gateway's environment, since the gateway's dialect writes the prompts."""
     command: list[str | Path] = [
         python_of(places.gateway_venv),
@@ -89,6 +94,7 @@ def _write_dialogues(file: Path, options: argparse.Namespace, places: Places, st
         str(options.steps),
     ]
     command += ["--size", str(options.batch), "--seed", str(options.seed), "--output", file]
+    command += ["--tokenizer", checkpoint.directory / "tokenizer.json", "--held-out", places.checkout / TEST_PROMPTS]
     child = processes.launch("dialogues", command, log=places.logs / "dialogues.log", directory=places.checkout)
     processes.run(child, on_poll=lambda _: step.update("writing"), failure="Writing the dialogues failed:")
 

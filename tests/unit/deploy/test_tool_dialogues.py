@@ -12,9 +12,11 @@ from deploy.local.places import Places
 from deploy.local.token_packs import ConversationTokenizer, TokenSequence, pack
 from deploy.local.tool_dialogues import Dialogue, DialogueMaker
 from deploy.local.tool_messages import worker_messages
+from deploy.local.vocabulary_words import VocabularyWords, words_of
 from gateway.wire.chat import Function
 
 END_OF_TURN = "<end_of_turn>"
+VOCABULARY = VocabularyWords(words=("harbour", "willow", "running"), names=("Hubert", "Wichita", "Fuji"))
 
 
 class Characters:
@@ -41,7 +43,7 @@ def text_of(tokens: Sequence[int]) -> str:
 
 @pytest.fixture(scope="module")
 def dialogues() -> list[Dialogue]:
-    maker = DialogueMaker(random.Random(5))
+    maker = DialogueMaker(random.Random(5), VOCABULARY)
     return [dialogue for _ in range(300) for dialogue in maker.group(4)]
 
 
@@ -57,9 +59,9 @@ def calls_of(dialogue: Dialogue) -> list[tuple[str, Any]]:
 
 
 def test_the_same_seed_gives_the_same_dialogues() -> None:
-    first, second = (DialogueMaker(random.Random(7)).group(20) for _ in range(2))
+    first, second = (DialogueMaker(random.Random(7), VOCABULARY).group(20) for _ in range(2))
     assert first == second
-    assert first != DialogueMaker(random.Random(8)).group(20)
+    assert first != DialogueMaker(random.Random(8), VOCABULARY).group(20)
 
 
 def test_every_call_satisfies_its_declaration(dialogues: list[Dialogue]) -> None:
@@ -67,6 +69,41 @@ def test_every_call_satisfies_its_declaration(dialogues: list[Dialogue]) -> None
         declared = {tool["function"]["name"]: tool["function"]["parameters"] for tool in dialogue.tools}
         for name, arguments in calls_of(dialogue):
             jsonschema.validate(arguments, {**declared[name], "additionalProperties": False})
+
+
+def test_arguments_come_in_the_order_of_the_declarations_that_the_model_reads(dialogues: list[Dialogue]) -> None:
+    """An order that the prompt doesn't show can't be learned."""
+    several = 0
+    for dialogue in dialogues:
+        shown = worker_messages(dialogue)[0]["content"]
+        for name, arguments in calls_of(dialogue):
+            declaration = shown[shown.index(f'{{"name": "{name}"') :]
+            places = [declaration.index(f'"{parameter}": {{"type"') for parameter in arguments]
+            assert places == sorted(places)
+            several += len(places) > 1
+    assert several > 100
+
+
+def test_most_values_are_drawn_from_all_words_of_the_vocabulary(dialogues: list[Dialogue]) -> None:
+    made = [json.dumps(arguments) for dialogue in dialogues for _, arguments in calls_of(dialogue)]
+    drawn = [text for text in made if any(word in text for word in (*VOCABULARY.words, *VOCABULARY.names))]
+    assert len(drawn) > len(made) / 4
+
+
+def test_a_vocabulary_gives_whole_words_and_names_without_the_held_out() -> None:
+    tokens = [
+        "<bos>",
+        "\u2581harbour",
+        "ing",
+        "\u2581Seville",
+        "\u2581the",
+        "\u2581Fuji",
+        "\u2581mint",
+        "\u2581NASA",
+        "\u2581caf\u00e9",
+    ]
+    found = VocabularyWords.of_tokens(tokens, words_of("Weather in SEVILLE, flour and Mint"))
+    assert found == VocabularyWords(words=("harbour",), names=("Fuji",))
 
 
 def test_the_declarations_are_ones_that_openai_takes(dialogues: list[Dialogue]) -> None:
