@@ -8,7 +8,7 @@ import sys
 from typing import get_args
 
 from .app import App
-from .server import make_server
+from .server import make_server, send_at_once
 from .settings import DEFAULT_MODEL, Settings, Template
 
 _USAGE = """
@@ -66,6 +66,7 @@ def main(argv: list[str]) -> int:
         embedding_size=args.embedding_size,
     )
     listener = socket.create_server((args.host, args.port))
+    send_at_once(listener)
     host, port = listener.getsockname()[:2]
     print(f"simulated worker ready on http://{host}:{port}", flush=True)
     asyncio.run(make_server(App(settings), host, port).serve(sockets=[listener]))

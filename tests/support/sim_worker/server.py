@@ -55,6 +55,11 @@ def make_server(app: App, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Ser
     return uvicorn.Server(config)
 
 
+def send_at_once(listener: socket.socket) -> None:
+    """Let its connections send small writes at once, as vLLM's do: uvloop sees to that there, asyncio doesn't here."""
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 class SimWorker:
     """A worker on a thread of its own: ``with SimWorker() as worker: … worker.url``.
 
@@ -64,6 +69,7 @@ class SimWorker:
     def __init__(self, settings: Settings | None = None, *, port: int = 0) -> None:
         self.app = App(settings or Settings())
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        send_at_once(self._socket)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind(("127.0.0.1", port))
         self.port: int = self._socket.getsockname()[1]
