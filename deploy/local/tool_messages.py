@@ -1,6 +1,6 @@
 """Dialogues as the gateway's own dialect writes them for a worker: what is trained must be what is served.
 
-Run by the gateway's interpreter: `python -m deploy.local.tool_messages --groups N --size N --seed N --tokenizer FILE --held-out FILE --output FILE`.
+Run by the gateway's interpreter: `python -m deploy.local.tool_messages --help`.
 """
 
 import argparse
