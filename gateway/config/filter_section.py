@@ -114,7 +114,7 @@ def _read_classifier(section: Section) -> ClassifierRule:
     action: Literal["block", "flag"] = section.choice("action", ("block", "flag"), "block")
     return ClassifierRule(
         model=section.text("model", MODEL_NAME),
-        policies=policies or default.policies,
+        policies=policies,
         threshold=section.number("threshold", default.threshold, low=0, high=1),
         action=action,
         on_error=on_error,

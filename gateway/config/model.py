@@ -20,7 +20,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final, Literal, final
 
-from gateway.values import DialectName, KeyId, ModelName, TenantId, Variant
+from gateway.values import DialectName, Family, KeyId, ModelName, TenantId, Variant
 
 OnFailure = Literal["local", "open", "closed"]
 Balance = Literal["least-load", "prefix", "round-robin"]
@@ -49,6 +49,10 @@ PiiType = Literal[
     "steuer_id",
 ]
 Policy = Literal["dangerous", "harassment", "hate", "sexual", "violence"]
+JUDGED_POLICIES: Final[Mapping[Family, tuple[Policy, ...]]] = MappingProxyType(
+    {"shieldgemma": ("dangerous", "harassment", "hate", "sexual"), "shieldgemma2": ("dangerous", "sexual", "violence")}
+)
+"""What the checkpoints of a family were trained to judge: ShieldGemma 1 in texts, ShieldGemma 2 in images."""
 OnError = Literal["open", "closed"]
 Over = Literal["reject", "truncate"]
 LogContent = Literal["hash", "off", "full"]
@@ -342,18 +346,19 @@ class PiiRule:
 
 @dataclass(frozen=True, slots=True)
 class ClassifierRule:
-    """`kind: classifier`: a ShieldGemma model of this gateway judges the text."""
+    """`kind: classifier`: a ShieldGemma model of this gateway judges the texts, a ShieldGemma 2 the images."""
 
     model: str
     """Name or alias under `models`."""
-    policies: tuple[Policy, ...] = ("dangerous", "harassment", "hate", "sexual")
+    policies: tuple[Policy, ...] = ()
+    """Empty: all that the model was trained on."""
     threshold: float = 0.5
     """Probability of a violation from which on the rule acts."""
     action: Literal["block", "flag"] = "block"
     on_error: OnError = "closed"
-    """When the classifier doesn't answer: `closed` blocks, `open` lets the text pass."""
+    """When the classifier doesn't answer: `closed` blocks, `open` lets pass."""
     timeout_s: float = 5
-    """For the answer about one text."""
+    """For all verdicts on one request or one window of a stream."""
 
 
 FilterRule = KeywordsRule | PatternsRule | PiiRule | ClassifierRule

@@ -2,14 +2,10 @@
 
 from collections.abc import Iterator
 from hashlib import sha256
-from typing import Final
 
-from gateway.config.model import ClassifierRule, Settings
+from gateway.config.model import JUDGED_POLICIES, ClassifierRule, Settings
 from gateway.config.problems import Problem, did_you_mean, key_path, quoted
 from gateway.values import Family, Variant
-
-CLASSIFIER_FAMILY: Final[Family] = "shieldgemma"
-"""Of the models that judge text; ShieldGemma 2 judges images."""
 
 
 def broken_references(settings: Settings) -> Iterator[Problem]:
@@ -111,7 +107,9 @@ def _unfit_fallback(path: str, variant: Variant, other: Variant) -> Iterator[Pro
 
 
 def _unfit_classifiers(settings: Settings) -> Iterator[Problem]:
-    families = {name: model.variant.family for model in settings.models for name in (model.name, *model.aliases)}
+    families: dict[str, Family] = {
+        name: model.variant.family for model in settings.models for name in (model.name, *model.aliases)
+    }
     names = _names(settings)
     for name, rules in settings.filters.items():
         path = key_path("filters", name)
@@ -119,9 +117,23 @@ def _unfit_classifiers(settings: Settings) -> Iterator[Problem]:
             for at, rule in enumerate(listed):
                 if isinstance(rule, ClassifierRule):
                     yield from _unknown_model(f"{path}.{side}[{at}].model", rule.model, names)
-                    if families.get(rule.model, CLASSIFIER_FAMILY) != CLASSIFIER_FAMILY:
-                        message = f"{quoted(rule.model)} doesn't judge text: a ShieldGemma 1 does"
-                        yield Problem(f"{path}.{side}[{at}].model", message)
+                    if rule.model in families:
+                        yield from _unfit_classifier(f"{path}.{side}[{at}]", side, rule, families[rule.model])
+
+
+def _unfit_classifier(path: str, side: str, rule: ClassifierRule, family: Family) -> Iterator[Problem]:
+    judged = JUDGED_POLICIES.get(family)
+    if judged is None:
+        message = f"{quoted(rule.model)} is no classifier: a ShieldGemma judges texts, a ShieldGemma 2 images"
+        yield Problem(f"{path}.model", message)
+    elif side == "output" and family == "shieldgemma2":
+        message = f"{quoted(rule.model)} judges images, and answers have none: a ShieldGemma 1 judges texts"
+        yield Problem(f"{path}.model", message)
+    else:
+        for at, policy in enumerate(rule.policies):
+            if policy not in judged:
+                message = f"{quoted(rule.model)} doesn't judge {quoted(policy)}: it judges {', '.join(judged)}"
+                yield Problem(f"{path}.policies[{at}]", message)
 
 
 def _unknown_in_tenants(settings: Settings) -> Iterator[Problem]:

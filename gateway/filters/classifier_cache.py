@@ -40,6 +40,10 @@ class VerdictCache:
             state.update(data)
         return Fingerprint(state.digest())
 
+    def digest(self, text: str) -> str:
+        """Return the hash of a text that may be large, to stand for it in fingerprints."""
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=32, key=self._salt).hexdigest()
+
     def get(self, fingerprint: Fingerprint, now_s: float) -> float | None:
         """Return the probability that was found, None when it is not known or too old."""
         entry = self._entries.get(fingerprint)

@@ -12,6 +12,7 @@ from gateway.wire.messages import (
     AssistantMessage,
     FunctionCall,
     FunctionMessage,
+    ImagePart,
     Part,
     RefusalPart,
     TextPart,
@@ -66,6 +67,17 @@ def _screen_content(content: str | list[Any] | None, kind: TextKind, screen: Scr
             case _:
                 parts.append(part)
     return parts
+
+
+def image_urls(messages: list[AnyMessage]) -> list[str]:
+    """Return the URLs of all image parts, in order."""
+    return [
+        part.image_url.url
+        for message in messages
+        if isinstance(message.content, list)
+        for part in message.content
+        if isinstance(part, ImagePart)
+    ]
 
 
 def _chars_of(message: AnyMessage) -> int:

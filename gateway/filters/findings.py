@@ -10,7 +10,7 @@ from gateway.config.model import Action
 Side = Literal["input", "output"]
 RuleLabel = str
 """Which rule acted, from a closed set: `keywords`, `markup`, `injection`, `patterns`, `pii.email` …, `classifier.hate`
-…, `classifier.unavailable`, `max_messages`, `max_chars`. Safe as a metric's label."""
+…, `classifier.unavailable`, `classifier.too_much`, `max_messages`, `max_chars`. Safe as a metric's label."""
 
 
 class Finding(Struct, frozen=True):

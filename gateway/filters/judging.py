@@ -1,7 +1,8 @@
-"""The port between a policy and the models that judge text for it.
+"""The port between a policy and the models that judge texts and images for it.
 
 A policy says with `ClassifierCheck` what it wants judged; a `Classifier` asks the model and answers with one `Verdict`
-per passage and policy, or fails. What follows from that is decided here, by `decide`, the same for input and output.
+per passage or picture and policy, or fails. What follows from that is decided here, by `decide`, the same for input and
+output.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,8 @@ from msgspec import Struct
 from gateway.config.model import ClassifierRule, OnError, Policy
 from gateway.filters.findings import Finding, Side
 
-FailureReason = Literal["unavailable", "timeout", "nonsense"]
+FailureReason = Literal["unavailable", "timeout", "nonsense", "too_much"]
+"""`too_much`: the request asks for more verdicts than one may; nothing of it was judged."""
 
 
 class ClassifierCheck(Struct, frozen=True):
@@ -21,6 +23,7 @@ class ClassifierCheck(Struct, frozen=True):
     model: str
     """Name or alias of a model of this gateway."""
     policies: tuple[Policy, ...]
+    """Empty: all that the model was trained on."""
     threshold: float
     """Probability of a violation from which on the rule acts."""
     action: Literal["block", "flag"]
@@ -39,8 +42,18 @@ class Passage(Struct, frozen=True):
     """What an output replies to: the last user text; empty when there is none."""
 
 
+class Picture(Struct, frozen=True):
+    """An image to judge."""
+
+    url: str
+    """As the engine gets it: a data URL, or one that the engine fetches."""
+
+
+Judged = Passage | Picture
+
+
 class Verdict(Struct, frozen=True):
-    """What the model thinks of one passage under one policy."""
+    """What the model thinks of one passage or picture under one policy."""
 
     policy: Policy
     probability: float
@@ -58,10 +71,11 @@ class ClassifierFailedError(Exception):
 
 
 class Classifier(Protocol):
-    """Judges text."""
+    """Judges texts and images."""
 
-    async def judge(self, check: ClassifierCheck, passages: Sequence[Passage]) -> Sequence[Sequence[Verdict]]:
-        """Return for each passage a verdict per policy of the check. Raises ClassifierFailedError.
+    async def judge(self, check: ClassifierCheck, given: Sequence[Judged]) -> Sequence[Sequence[Verdict]]:
+        """Return for each that was given a verdict per policy of the check; none for what the check's model doesn't
+        judge: it takes either passages or pictures. Raises ClassifierFailedError.
 
         All calls that this takes go out in parallel. Cancelling it aborts them.
         """
@@ -77,15 +91,17 @@ def decide(check: ClassifierCheck, outcome: Sequence[Sequence[Verdict]] | Classi
     """Return what follows from the verdicts: a finding per violated policy; none when the text may pass.
 
     Where verdicts are missing, `on_error: closed` acts as if there were a violation, and `open` leaves a flag for the
-    log; those that came count either way.
+    log; those that came count either way. A request that asks for too many acts like a violation whatever `on_error`
+    says: it is the client's doing, and would be a way past the rule.
     """
-    failed = isinstance(outcome, ClassifierFailedError)
     counts: dict[Policy, int] = {}
     for verdicts in outcome.verdicts if isinstance(outcome, ClassifierFailedError) else outcome:
         for verdict in verdicts:
             if verdict.probability >= check.threshold:
                 counts[verdict.policy] = counts.get(verdict.policy, 0) + 1
     found = tuple(Finding(f"classifier.{policy}", check.action, count) for policy, count in counts.items())
-    if not failed:
+    if not isinstance(outcome, ClassifierFailedError):
         return found
+    if outcome.reason == "too_much":
+        return (*found, Finding("classifier.too_much", check.action))
     return (*found, Finding("classifier.unavailable", "flag" if check.on_error == "open" else check.action))

@@ -1,7 +1,7 @@
 """Named filters of the configuration, ready to use."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -35,14 +35,18 @@ class FilterPolicy:
         """Return what a classifier is to judge of one side."""
         return self.input_checks if side == "input" else self.output_checks
 
-    def shown(self, texts: tuple[str, ...]) -> str | None:
-        """Return what the log may tell of content: its salted hash, the content, or nothing."""
+    def shown(self, texts: Sequence[str], images: Sequence[str] = ()) -> str | None:
+        """Return what the log may tell of content: its salted hash, the content, or nothing.
+
+        Images, given by their URLs, are named by a salted hash each, never shown.
+        """
         if self.log_content == "off":
             return None
-        said = "\n".join(texts)
-        if self.log_content == "full":
-            return said
-        return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), key=self.salt, digest_size=16).hexdigest()
+        said = "\n".join([*texts, *(f"[image {self._hash(url)}]" for url in images)])
+        return said if self.log_content == "full" else self._hash(said)
+
+    def _hash(self, text: str) -> str:
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=self.salt, digest_size=16).hexdigest()
 
 
 def compile_policy(

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from gateway.config.model import Policy
+from gateway.config.model import JUDGED_POLICIES, Policy
 from gateway.values import Family
 
 YES: Final = "Yes"
@@ -80,7 +80,7 @@ OVERLAP_SHARE: Final = 8
 
 def judged_policies(family: Family) -> tuple[Policy, ...]:
     """Return the policies that a family's checkpoints were trained on; none for a family that doesn't classify."""
-    return {"shieldgemma": TEXT_POLICIES, "shieldgemma2": IMAGE_POLICIES}.get(family, ())
+    return JUDGED_POLICIES.get(family, ())
 
 
 def answer_words(family: Family) -> tuple[str, ...]:

@@ -16,12 +16,21 @@ from msgspec import Struct
 from gateway.config.model import Policy
 from gateway.errors import GatewayError, NoWorkerAvailable, WorkerTimeout
 from gateway.filters.classifier_cache import Fingerprint, VerdictCache
-from gateway.filters.classifier_questions import TextQuestion, TooLongError, text_questions, verdicts
-from gateway.filters.judging import ClassifierCheck, ClassifierFailedError, FailureReason, Passage, Verdict
-from gateway.filters.shieldgemma import NO, YES, image_policy, violation_probability
+from gateway.filters.classifier_questions import TextQuestion, TooLongError, check_count, text_questions, verdicts
+from gateway.filters.judging import (
+    ClassifierCheck,
+    ClassifierFailedError,
+    FailureReason,
+    Judged,
+    Passage,
+    Picture,
+    Verdict,
+)
+from gateway.filters.shieldgemma import NO, YES, image_policy, judged_policies, violation_probability
 from gateway.observability.record import RequestRecord
 from gateway.pipeline.deliver import fetch_reply
 from gateway.pipeline.dispatch import WorkerCall, WorkerRequest
+from gateway.pipeline.off_loop import off_loop
 from gateway.pipeline.services import Services
 from gateway.routing.fleet import ServedModel
 from gateway.routing.worker import Worker
@@ -122,29 +131,43 @@ class FleetClassifier:
         self._observer = observer
         self._failing: set[ModelName] = set()
 
-    async def judge(self, check: ClassifierCheck, passages: Sequence[Passage]) -> Sequence[Sequence[Verdict]]:
-        """Return for each passage a verdict per policy of the check. Raises ClassifierFailedError."""
+    async def judge(self, check: ClassifierCheck, given: Sequence[Judged]) -> Sequence[Sequence[Verdict]]:
+        """Return for each that the check's model judges a verdict per policy. Raises ClassifierFailedError."""
         model = self._services.fleet.find(check.model)
         if model is None:
             raise ClassifierFailedError("unavailable", f"no model {check.model}")
+        deadline = self._services.clock() + check.timeout_s
+        policies = check.policies or judged_policies(model.variant.family)
         try:
-            questions = self.about_texts(model, check.policies, passages)
+            questions = await self.questions(model, policies, given)
         except TooLongError as error:
-            raise ClassifierFailedError("nonsense", str(error)) from error
-        answers = await self.ask(model, questions, self._services.clock() + check.timeout_s)
-        found = verdicts(answers.answered, len(passages), check.policies)
+            raise ClassifierFailedError("too_much", str(error)) from error
+        answers = await self.ask(model, questions, deadline)
+        found = verdicts(answers.answered, len(given), policies)
         if answers.failure is not None:
             raise ClassifierFailedError(answers.failure.reason, str(answers.failure), found)
         return found
 
-    def about_texts(
-        self, model: ServedModel, policies: Sequence[Policy], passages: Sequence[Passage]
+    async def questions(
+        self, model: ServedModel, policies: Sequence[Policy], given: Sequence[Judged]
     ) -> list[Question]:
-        """Return the questions about passages for a text model. Raises TooLongError."""
+        """Return the questions about what a model judges: pictures or passages. Raises TooLongError."""
+        if model.variant.family == "shieldgemma2":
+            pictures = [(at, each.url) for at, each in enumerate(given) if isinstance(each, Picture)]
+            check_count(len(pictures), policies)
+            size = sum(len(url) for _, url in pictures)
+            return await off_loop(size, lambda: self._about_images(model, policies, pictures))
+        passages = [(at, each) for at, each in enumerate(given) if isinstance(each, Passage)]
+        size = sum(len(passage.text) for _, passage in passages)
+        return await off_loop(size, lambda: self._about_texts(model, policies, passages))
+
+    def _about_texts(
+        self, model: ServedModel, policies: Sequence[Policy], passages: Sequence[tuple[int, Passage]]
+    ) -> list[Question]:
         guard = self._services.guards[model.variant.family]
         harmless = [
-            Passage(guard.neutralise(passage.text), passage.side, guard.neutralise(passage.prompt))
-            for passage in passages
+            (at, Passage(guard.neutralise(passage.text), passage.side, guard.neutralise(passage.prompt)))
+            for at, passage in passages
         ]
         return [self._about_text(model, each) for each in text_questions(harmless, policies, model.context_tokens)]
 
@@ -161,14 +184,19 @@ class FleetClassifier:
         text_bytes = len(question.prompt.encode("utf-8", "replace"))
         return Question(question.passage, question.policy, fingerprint, COMPLETIONS_PATH, fields, text_bytes)
 
-    def about_image(self, model: ServedModel, policies: Sequence[Policy], passage: int, url: str) -> list[Question]:
-        """Return the questions about one image for an image model."""
+    def _about_images(
+        self, model: ServedModel, policies: Sequence[Policy], pictures: Sequence[tuple[int, str]]
+    ) -> list[Question]:
+        return [question for at, url in pictures for question in self._about_image(model, policies, at, url)]
+
+    def _about_image(self, model: ServedModel, policies: Sequence[Policy], at: int, url: str) -> list[Question]:
+        digest = self._cache.digest(url)
         image = {"type": "image_url", "image_url": {"url": url}}
         return [
             Question(
-                passage,
+                at,
                 policy,
-                self._cache.fingerprint(model.name, policy, url),
+                self._cache.fingerprint(model.name, policy, digest),
                 CHAT_PATH,
                 {
                     "model": model.served_name,

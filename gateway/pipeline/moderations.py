@@ -20,9 +20,9 @@ from gateway.errors import (
     WorkerTimeout,
 )
 from gateway.filters.classifier_questions import TooLongError
-from gateway.filters.judging import ClassifierFailedError, Passage
+from gateway.filters.judging import ClassifierFailedError, Judged, Passage, Picture
 from gateway.filters.moderation_categories import InputType, category_scores
-from gateway.filters.shieldgemma import IMAGE_POLICIES, TEXT_POLICIES
+from gateway.filters.shieldgemma import IMAGE_POLICIES, judged_policies
 from gateway.pipeline.classify import Answers, FleetClassifier, Question
 from gateway.pipeline.deliver import answer_headers
 from gateway.pipeline.limits import IMAGE_TOKENS, hold, release
@@ -90,7 +90,8 @@ class ModerationEndpoint:
         request = parse_moderation_request(inbound.body)
         inputs = inputs_of(request)
         asked = [
-            self._asked(_judge_of(services, inbound.key, request.model, kind), kind, inputs) for kind in inputs.kinds()
+            await self._asked(_judge_of(services, inbound.key, request.model, kind), kind, inputs)
+            for kind in inputs.kinds()
         ]
         record.model = asked[0].model.name
         await check_media({url: "image_url" for _, url in inputs.images if not _is_data(url)}, param="input")
@@ -107,22 +108,21 @@ class ModerationEndpoint:
         )
         await inbound.client.send_json(_ENCODER.encode(reply), answer_headers(record))
 
-    def _asked(self, model: ServedModel, kind: InputType, inputs: Inputs) -> _Asked:
-        """Return the questions about all inputs of a kind. Raises InvalidRequest for texts that are too long."""
+    async def _asked(self, model: ServedModel, kind: InputType, inputs: Inputs) -> _Asked:
+        """Return the questions about all inputs of a kind. Raises InvalidRequest for more than may be asked."""
+        given: list[Judged]
         if kind == "image":
-            questions = [
-                question
-                for at, (_, url) in enumerate(inputs.images)
-                for question in self._classifier.about_image(model, IMAGE_POLICIES, at, url)
-            ]
-            return _Asked(kind, model, questions, [result for result, _ in inputs.images])
-        passages = [Passage(text, "input") for _, text in inputs.texts]
+            given = [Picture(url) for _, url in inputs.images]
+            results = [result for result, _ in inputs.images]
+        else:
+            given = [Passage(text, "input") for _, text in inputs.texts]
+            results = [result for result, _ in inputs.texts]
         try:
-            questions = self._classifier.about_texts(model, TEXT_POLICIES, passages)
+            questions = await self._classifier.questions(model, judged_policies(model.variant.family), given)
         except TooLongError as error:
             message = "The input is too long to be judged in one request. Send it in several."
             raise InvalidRequest(message, param="input") from error
-        return _Asked(kind, model, questions, [result for result, _ in inputs.texts])
+        return _Asked(kind, model, questions, results)
 
     async def _ask(self, services: Services, inbound: Inbound, asked: Sequence[_Asked]) -> list[Answers]:
         """Return the answers to all questions. Raises the GatewayError of what stayed without one."""

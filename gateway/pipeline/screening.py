@@ -1,30 +1,36 @@
 """What a tenant's filter does to a request, before a worker is asked."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from gateway.errors import ContentFiltered, InternalError, InvalidRequest
-from gateway.filters.conversation import TextKind, limit_conversation, screen_messages
+from gateway.filters.conversation import TextKind, image_urls, limit_conversation, screen_messages
 from gateway.filters.declared_texts import screen_function, screen_tools
 from gateway.filters.findings import Finding
-from gateway.filters.judging import Classifier, ClassifierCheck, ClassifierFailedError, Passage, decide
+from gateway.filters.judging import (
+    Classifier,
+    ClassifierCheck,
+    ClassifierFailedError,
+    Judged,
+    Passage,
+    Picture,
+    decide,
+)
 from gateway.filters.policy import FilterPolicy
 from gateway.filters.restoring import Placeholders
 from gateway.filters.rules import RuleSet
 from gateway.filters.screener import Findings, screen_text
 from gateway.filters.view import View
 from gateway.observability.record import FilterRecord, RequestRecord
+from gateway.pipeline.off_loop import off_loop
 from gateway.pipeline.services import Inbound, Services
 from gateway.wire.chat import ChatRequest, TextFormat
 from gateway.wire.completions import Prompt
 from gateway.wire.messages import AnyMessage
 
-T = TypeVar("T")
-MAX_ON_LOOP: Final = 32_768
-"""Characters that are screened on the event loop: half a millisecond. More go to a thread."""
 BLOCKED = "The request was blocked by this tenant's content filter."
 
 
@@ -37,6 +43,8 @@ class InputScreening:
         self._trusted: RuleSet = policy.input.trusted
         self._findings = Findings()
         self._texts: list[str] = []
+        self.images: Sequence[str] = ()
+        """URLs of the images that a classifier may judge."""
         self.placeholders: Placeholders | None = None
         """What comes back in the answer."""
         self.json_content = False
@@ -80,21 +88,23 @@ class InputScreening:
     async def clear(self, services: Services) -> None:
         """Ask the classifier where rules let the texts pass, and record the outcome. Raises ContentFiltered."""
         if self._findings.blocked_by is None and self.policy.input_checks:
-            passages = [Passage(text, "input") for text in self._texts if text.strip()]
-            for finding in await judge_passages(services.classifier, self.policy.input_checks, passages):
+            given: list[Judged] = [Passage(text, "input") for text in self._texts if text.strip()]
+            given += [Picture(url) for url in self.images]
+            for finding in await judge_content(services.classifier, self.policy.input_checks, given):
                 self._findings.add(finding)
         findings = self._findings.all()
         record = FilterRecord(self.policy.name, list(findings), has_output=self.policy.reads_answers)
         self.record.filter = record
         if findings:
-            record.content = self.policy.shown(tuple(self._texts))
+            size = sum(map(len, self._texts)) + sum(map(len, self.images))
+            record.content = await off_loop(size, lambda: self.policy.shown(self._texts, self.images))
         if self._findings.blocked_by is not None:
             record.input_blocked = True
             raise ContentFiltered(BLOCKED, header_lines=record.header_line())
 
 
-async def judge_passages(
-    classifier: Classifier | None, checks: Sequence[ClassifierCheck], passages: Sequence[Passage]
+async def judge_content(
+    classifier: Classifier | None, checks: Sequence[ClassifierCheck], given: Sequence[Judged]
 ) -> list[Finding]:
     """Return what follows from the verdicts of all checks, asked in parallel."""
 
@@ -102,7 +112,7 @@ async def judge_passages(
         if classifier is None:
             return decide(check, ClassifierFailedError("unavailable"))
         try:
-            return decide(check, await classifier.judge(check, passages))
+            return decide(check, await classifier.judge(check, given))
         except ClassifierFailedError as failure:
             return decide(check, failure)
 
@@ -133,6 +143,8 @@ async def screen_chat(screening: InputScreening, request: ChatRequest, body_byte
     messages = request.messages
     if screening.policy.limits is not None:
         messages = limit_conversation(messages, screening.policy.limits)
+    if screening.policy.input_checks:
+        screening.images = image_urls(messages)
 
     def screen() -> ChatRequest:
         if screening.policy.input.restores:
@@ -161,8 +173,3 @@ def _texts_of(request: ChatRequest, messages: list[AnyMessage]) -> list[str]:
     for function in request.functions or ():
         screen_function(function, collect)
     return texts
-
-
-async def off_loop(size: int, screen: Callable[[], T]) -> T:
-    """Screen something of `size` characters without keeping other requests waiting."""
-    return screen() if size <= MAX_ON_LOOP else await asyncio.to_thread(screen)

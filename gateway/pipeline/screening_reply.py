@@ -18,9 +18,10 @@ from gateway.filters.restoring import Placeholders, TextRestorer
 from gateway.filters.rules import RuleSet
 from gateway.filters.screener import Findings, TextScreener
 from gateway.observability.record import FilterRecord, RequestRecord
+from gateway.pipeline.off_loop import off_loop
 from gateway.pipeline.plain_chunks import ChunkTemplate, PlainChunks, read_template
 from gateway.pipeline.relay import ChunkEditor
-from gateway.pipeline.screening import InputScreening, judge_passages, off_loop
+from gateway.pipeline.screening import InputScreening, judge_content
 from gateway.values import Usage
 from gateway.wire.replies import NULL, ChatReply, CompletionReply, ReplyMessage, ToolCallBody, usage_body
 
@@ -129,7 +130,7 @@ class OutputScreening:
         checks = self.policy.output_checks
         if max_s is not None:
             checks = tuple(msgspec.structs.replace(each, timeout_s=min(each.timeout_s, max_s)) for each in checks)
-        findings = await judge_passages(classifier, checks, passages)
+        findings = await judge_content(classifier, checks, passages)
         for finding in findings:
             self.findings.add(finding)
         return any(finding.action == "block" for finding in findings)

@@ -2,15 +2,17 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config.model import Policy
 from gateway.filters.classifier_cache import VerdictCache
-from gateway.filters.classifier_questions import TooLongError, text_questions, verdicts
+from gateway.filters.classifier_questions import MAX_QUESTIONS, TooLongError, check_count, text_questions, verdicts
 from gateway.filters.judging import Passage
 from gateway.filters.shieldgemma import (
     FRAME_TOKENS,
+    IMAGE_POLICIES,
     OVERLAP_SHARE,
     TEXT_POLICIES,
     input_prompt,
@@ -86,7 +88,7 @@ def test_questions_fit_the_context(text: str, asked: str, context_tokens: int) -
         "output": max(len(reply_prompt(policy, "", "").encode()) for policy in TEXT_POLICIES),
     }
     passages = [Passage(text, "input"), Passage(text, "output", asked)]
-    for question in text_questions(passages, TEXT_POLICIES, context_tokens):
+    for question in text_questions(list(enumerate(passages)), TEXT_POLICIES, context_tokens):
         side = passages[question.passage].side
         assert len(question.prompt.encode()) - longest[side] <= context_tokens - FRAME_TOKENS
 
@@ -113,9 +115,9 @@ def test_a_passage_is_as_bad_as_its_worst_piece(answers: list[tuple[int, Policy,
 
 
 def test_what_is_too_long_is_not_asked() -> None:
-    """The number of questions has a bound."""
-    try:
-        text_questions([Passage("x" * 3_000_000, "input")], TEXT_POLICIES, 8192)
-    except TooLongError:
-        return
-    raise AssertionError
+    """The number of questions has a bound, of texts and of images."""
+    with pytest.raises(TooLongError):
+        text_questions([(0, Passage("x" * 3_000_000, "input"))], TEXT_POLICIES, 8192)
+    check_count(MAX_QUESTIONS // len(IMAGE_POLICIES), IMAGE_POLICIES)
+    with pytest.raises(TooLongError):
+        check_count(MAX_QUESTIONS // len(IMAGE_POLICIES) + 1, IMAGE_POLICIES)

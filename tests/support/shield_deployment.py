@@ -46,11 +46,12 @@ class ShieldWorkers:
 
 
 @contextmanager
-def shield_workers() -> Iterator[ShieldWorkers]:
-    """Workers that say no to everything until a script tells otherwise."""
+def shield_workers(*, sees_images: bool = False) -> Iterator[ShieldWorkers]:
+    """Workers that say no to everything until a script tells otherwise; the chat model may see images."""
+    chat_settings = Settings(model=CHAT, template="plain" if sees_images else "gemma3")
     with (
         SimWorker(Settings(model=TEXT_JUDGE, max_model_len=8192, embeddings=False)) as text,
         SimWorker(Settings(model=IMAGE_JUDGE, template="plain", embeddings=False)) as image,
-        SimWorker(Settings(model=CHAT)) as chat,
+        SimWorker(chat_settings) as chat,
     ):
         yield ShieldWorkers(text, image, chat)

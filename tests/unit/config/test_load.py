@@ -333,7 +333,7 @@ def test_both_secret_and_hash_are_one_too_many() -> None:
         ("{kind: pii, types: [name]}", "types[0]", "must be email, phone"),
         ("{kind: pii, types: []}", "types", "at least one type"),
         ("{kind: classifier, model: nope}", "model", "no such model"),
-        ("{kind: classifier, model: google/gemma-3-4b-it}", "model", "doesn't judge text"),
+        ("{kind: classifier, model: google/gemma-3-4b-it}", "model", "is no classifier"),
         ("{kind: classifier, model: nope, policies: []}", "policies", "at least one policy"),
         ("{kind: classifier, model: nope, action: redact}", "action", "must be block or flag"),
         ("{kind: classifier, model: nope, threshold: 1.1}", "threshold", "must be from 0 to 1"),
@@ -344,6 +344,38 @@ def test_problems_of_a_filter_rule(rule: str, path: str, message: str) -> None:
     """The kind says which keys a rule has."""
     found = problems_of(MINIMAL + f"filters: {{f: {{input: [{rule}]}}}}")
     assert message in found[f"filters.f.input[0].{path}"]
+
+
+SHIELDS = (
+    MINIMAL
+    + """
+  - {name: shield, variant: shieldgemma-2b, workers: [{url: "http://shield:8000"}]}
+  - {name: shield-2, variant: shieldgemma-2-4b-it, aliases: [looker], workers: [{url: "http://shield-2:8000"}]}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("side", "rule", "path", "message"),
+    [
+        ("input", "model: shield, policies: [hate, violence]", "policies[1]", "it judges dangerous, harassment, hate"),
+        ("output", "model: shield, policies: [violence]", "policies[0]", '"shield" doesn\'t judge "violence"'),
+        ("input", "model: looker, policies: [harassment]", "policies[0]", "it judges dangerous, sexual, violence"),
+        ("output", "model: shield-2", "model", "judges images, and answers have none"),
+    ],
+)
+def test_what_a_classifier_can_not_judge(side: str, rule: str, path: str, message: str) -> None:
+    """ShieldGemma 1 knows texts and ShieldGemma 2 images, each under the policies that it was trained on."""
+    found = problems_of(SHIELDS + f"filters: {{f: {{{side}: [{{kind: classifier, {rule}}}]}}}}")
+    assert message in found[f"filters.f.{side}[0].{path}"]
+
+
+def test_what_a_classifier_can_judge() -> None:
+    """Policies that are left out are all that the model knows, whichever it is."""
+    rules = "{kind: classifier, model: shield}, {kind: classifier, model: shield-2, policies: [violence]}"
+    text = SHIELDS + f"filters: {{f: {{input: [{rules}, {{kind: classifier, model: looker}}]}}}}"
+    listed = parse_settings(text, ENVIRON, VARIANTS).filters["f"].input
+    assert [getattr(rule, "policies", None) for rule in listed] == [(), ("violence",), ()]
 
 
 def test_answers_have_nothing_to_restore() -> None:

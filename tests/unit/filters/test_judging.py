@@ -31,6 +31,29 @@ def test_without_verdicts_closed_blocks_and_open_flags() -> None:
     assert failed.reason == "timeout"
 
 
+def test_asking_for_too_much_is_no_way_past_a_rule() -> None:
+    """It is the client's doing: `open` is for a classifier that fails, and doesn't let it pass."""
+    failed = ClassifierFailedError("too_much")
+    opened = ClassifierRule("shieldgemma", on_error="open")
+    flagging = ClassifierRule("shieldgemma", on_error="closed", action="flag")
+    assert blocked_by(decide(check_of(opened), failed)) == "classifier.too_much"
+    assert decide(check_of(flagging), failed) == (Finding("classifier.too_much", "flag"),)
+
+
+def test_the_log_tells_images_by_hashes() -> None:
+    """Also where it may show content: an image is large, and not readable there."""
+    hidden = compile_policy("strict", FilterSettings(), log_content="hash", salt=b"salt")
+    full = compile_policy("strict", FilterSettings(), log_content="full", salt=b"salt")
+    off = compile_policy("strict", FilterSettings(), log_content="off", salt=b"salt")
+    assert hidden.shown(["text"], ["data:one"]) != hidden.shown(["text"], ["data:two"])
+    assert hidden.shown(["text"], ["data:one"]) != hidden.shown(["text"])
+    shown = full.shown(["text"], ["data:one"])
+    assert shown is not None
+    assert shown.startswith("text\n[image ")
+    assert "data:one" not in shown
+    assert off.shown(["text"], ["data:one"]) is None
+
+
 def test_a_policy_names_what_a_classifier_is_asked_on_each_side() -> None:
     """Input and output rules are apart."""
     policy = compile_policy("strict", FilterSettings(output=(RULE,)))
