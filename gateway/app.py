@@ -52,6 +52,8 @@ from gateway.pipeline.services import Services
 from gateway.pipeline.worker_clients import WorkerClients
 from gateway.ratelimit.build import build_store
 from gateway.ratelimit.limiter import Limiter
+from gateway.routing.adapter_engine import AdapterEngine
+from gateway.routing.adapter_keeper import AdapterKeeper
 from gateway.routing.discovery.keeper import FleetKeeper
 from gateway.routing.fleet import Fleet, build_fleet
 from gateway.routing.health import HealthMonitor
@@ -98,6 +100,7 @@ class _Parts:
         )
         self.reloader = Reloader(file, loaded, self._apply, now_s=time.time)
         self.keeper = FleetKeeper(self.fleet, settings.models, self.stores.overrides, rng=self.rng)
+        self.adapters = AdapterKeeper(self.fleet, lambda: self.keeper.wishes, AdapterEngine(), refresh=self.keeper.look)
         board = self.stores.loads
         self.loads = None if board is None else LoadExchange(self.fleet, board, self.replica, rng=self.rng)
         self.usage = UsageRecorder(self.stores.usage)
@@ -152,7 +155,7 @@ def build_app(
     beside: tuple[contextlib.AbstractAsyncContextManager[object], ...] = (
         *(() if together is None else (together,)),
         *(() if parts.loads is None else (parts.loads,)),
-        *(parts.limiter, parts.keys, parts.usage, parts.keeper, parts.health),
+        *(parts.limiter, parts.keys, parts.usage, parts.keeper, parts.health, parts.adapters),
     )
 
     @contextlib.asynccontextmanager
@@ -223,6 +226,7 @@ def _admin(parts: _Parts) -> list[BaseRoute]:
         time.time,
         parts.fleet,
         parts.keeper,
+        parts.adapters,
     )
     return admin_routes(parts.settings.admin, services)
 

@@ -99,7 +99,7 @@ class WorkerFacts:
     """The variant's end-of-turn markers, resolved with the worker's own tokenizer."""
     marker_ids: Mapping[str, int] = field(default_factory=dict[str, int])
     """The markers of the variant's calls and thoughts, resolved as well; one that isn't one token is left out."""
-    adapters: frozenset[str] = frozenset()
-    """LoRA adapters of the served model that it has loaded."""
+    adapters: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
+    """LoRA adapters of the served model that it has loaded, and the path that each was loaded from, where it tells."""
     parses_calls: bool | None = None
     """It was started with a tool parser, which takes calls out of the text and loses them; None: not known yet."""

@@ -69,8 +69,11 @@ class ServedModel:
 
     @property
     def full(self) -> bool:
-        """Whether its workers are usable, but have all they may have: then a place can be waited for in `room`."""
-        return self.choice.full
+        """Whether its workers are usable, but have all they may have: then a place can be waited for in `room`.
+
+        Never for an adapter that a worker lacks: the next place may be that worker's.
+        """
+        return self.choice.full and all(map(self.has_adapter, self.workers))
 
     def may_retry(self, tried: Collection[Worker], now: float) -> bool:
         """Take one retry out of the model's budget; False when there is none, or no worker that wasn't tried.

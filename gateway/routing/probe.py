@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.routing.engine_metrics import parse_engine_load
 from gateway.routing.fleet import ServedModel
+from gateway.routing.served_entries import adapters_of, read_served
 from gateway.routing.worker import EngineLoad, Worker
 from gateway.values import Family, WorkerFacts
 
@@ -21,17 +22,6 @@ logger = logging.getLogger("gateway.health")
 
 Markers = Callable[[Family], Sequence[str]]
 """Markers of a family."""
-
-
-class _Model(msgspec.Struct):
-    id: str
-    max_model_len: int | None = None
-    parent: str | None = None
-    """The base model of a LoRA adapter, which has no length of its own (vLLM 0.32)."""
-
-
-class _Models(msgspec.Struct):
-    data: list[_Model]
 
 
 class _Tokens(msgspec.Struct):
@@ -97,7 +87,7 @@ class EngineProbe:
             path, question = "/v1/embeddings", {"input": "."}
         body = {"model": model.served_name, **question}
         try:
-            await self._http.post(f"{worker.url}{path}", json=body, headers=_key(worker), timeout=timeout_s)
+            await self._http.post(f"{worker.url}{path}", json=body, headers=worker.authorization, timeout=timeout_s)
         except httpx2.TimeoutException:
             after = await self.engine_load(worker)
             return before is not None and after is not None and after.generated_tokens > before.generated_tokens
@@ -106,7 +96,7 @@ class EngineProbe:
         return True
 
     async def _join(self, model: ServedModel, worker: Worker) -> None:
-        headers = _key(worker)
+        headers = worker.authorization
         reply = await self._http.get(f"{worker.url}/v1/models", headers=headers)
         if reply.status_code in (401, 403):
             worker.mark_misconfigured("it refuses the worker's api_key")
@@ -114,7 +104,7 @@ class EngineProbe:
         if reply.status_code != 200:
             worker.mark_misconfigured(f"/v1/models answered {reply.status_code}")
             return
-        served = msgspec.json.decode(reply.content, type=_Models).data
+        served = read_served(reply.content)
         found = next((entry for entry in served if entry.id == model.served_name), None)
         if found is None:
             names = ", ".join(entry.id for entry in served[:5]) or "nothing"
@@ -128,8 +118,7 @@ class EngineProbe:
             parses = await self._parses_calls(model, worker, headers)
         lengths = {entry.id: entry.max_model_len for entry in served}
         context_tokens = found.max_model_len or lengths.get(found.parent or "")
-        adapters = frozenset(entry.id for entry in served if entry.parent is not None)
-        worker.mark_up(WorkerFacts(context_tokens, stop_ids, marker_ids, adapters, parses))
+        worker.mark_up(WorkerFacts(context_tokens, stop_ids, marker_ids, adapters_of(served), parses))
 
     async def _parses_calls(self, model: ServedModel, worker: Worker, headers: dict[str, str]) -> bool | None:
         """Ask for one token with `tool_choice: "auto"`, which vLLM refuses unless it has a tool parser.
@@ -172,7 +161,3 @@ class EngineProbe:
             if len(tokens) == 1:
                 ids[marker] = tokens[0]
         return ids
-
-
-def _key(worker: Worker) -> dict[str, str]:
-    return {"authorization": f"Bearer {worker.api_key.reveal()}"} if worker.api_key else {}

@@ -4,7 +4,9 @@ Mutable state of a worker is owned here and changed through its methods. A worke
 of each change, so that choosing one of a hundred needs no look at each of them.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final, Literal, Protocol
 
 from msgspec import Struct
@@ -18,6 +20,7 @@ WorkerState = Literal["unknown", "up", "down", "misconfigured"]
 """unknown: not probed yet. misconfigured: it answers, but doesn't serve the model."""
 WorkerSource = Literal["file", "dns", "kubernetes", "admin", "provider"]
 """Where a worker was learnt of."""
+_NONE: Final[Mapping[str, str | None]] = MappingProxyType({})
 _FULLEST: Final = 0.99
 REST_S: Final = 1.0
 """How long a worker that said it is full is let alone, at least; its next probe ends it."""
@@ -101,6 +104,11 @@ class Worker:
         """
         return self.state == "up" or (self.state == "unknown" and self.source == "file")
 
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The header that presents its key; nothing where it wants none."""
+        return {"authorization": f"Bearer {self.api_key.reveal()}"} if self.api_key else {}
+
     def attach(self, observer: Observer | None, slot: int) -> None:
         """Tell `observer` of what happens from now on, under the number `slot`."""
         self._observer = observer
@@ -147,6 +155,16 @@ class Worker:
     def mark_misconfigured(self, problem: str) -> None:
         """It answers, but requests would go wrong."""
         self._become("misconfigured", problem)
+
+    @property
+    def adapters(self) -> Mapping[str, str | None]:
+        """The LoRA adapters it has as far as is known, and where each is from; none while it isn't up."""
+        return self.facts.adapters if self.facts is not None and self.state == "up" else _NONE
+
+    def note_adapters(self, adapters: Mapping[str, str | None]) -> None:
+        """It was seen to have these adapters, and where each is from."""
+        if self.facts is not None:
+            self.facts = replace(self.facts, adapters=adapters)
 
     def drain(self, on: bool = True) -> None:
         """Send it nothing more, or, with False, use it again."""

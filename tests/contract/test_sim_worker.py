@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -271,6 +272,52 @@ def test_lora_modules_are_listed_and_served(start_sim_worker: Callable[..., SimW
             ("tools", worker.settings.model),
         ]
         assert chat(client, model="tools").json()["model"] == "tools"
+
+
+def test_adapters_come_and_go_as_in_vllm(start_sim_worker: Callable[..., SimWorker], tmp_path: Path) -> None:
+    """Loading twice, without a name, at no adapter's path and unloading what isn't there fail in vLLM's own way."""
+    (tmp_path / "adapter_config.json").write_text("{}")
+    worker = start_sim_worker(runtime_lora=True, lora_modules=("static",))
+    load, unload = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
+    with httpx2.Client(base_url=worker.url, timeout=_TIMEOUT_S) as client:
+
+        def error_of(route: str, status: int, **body: Any) -> dict[str, Any]:
+            answer = client.post(route, json=body)
+            assert answer.status_code == status, answer.text
+            error: dict[str, Any] = answer.json()["error"]
+            assert error["code"] == status
+            return error
+
+        there = {"lora_name": "new", "lora_path": str(tmp_path)}
+        answer = client.post(load, json=there)
+        assert (answer.status_code, answer.text) == (200, "Success: LoRA adapter 'new' added successfully.")
+        assert "content-type" not in answer.headers
+        assert [(card["id"], card["root"]) for card in client.get("/v1/models").json()["data"][1:]] == [
+            ("static", "static"),
+            ("new", str(tmp_path)),
+        ]
+        assert chat(client, model="new").json()["model"] == "new"
+        assert error_of(load, 400, **there)["type"] == "InvalidUserInput"
+        assert client.post(load, json={**there, "load_inplace": True}).status_code == 200
+        assert error_of(load, 400, **{**there, "lora_name": worker.settings.model})["type"] == "InvalidUserInput"
+        assert error_of(load, 400, **{**there, "lora_name": ""})["type"] == "InvalidUserInput"
+        missing = error_of(load, 404, lora_name="other", lora_path="/nowhere")
+        assert (missing["type"], missing["message"]) == (
+            "NotFoundError",
+            "Loading lora other failed: No adapter found for /nowhere",
+        )
+        assert client.post(unload, json={"lora_name": "new"}).status_code == 200
+        assert error_of(unload, 404, lora_name="new")["type"] == "NotFoundError"
+        assert error_of(unload, 400, lora_name="")["type"] == "InvalidUserInput"
+        assert error_of(unload, 400)["type"] == "Bad Request"
+        assert chat(client, model="new").status_code == 404
+
+
+def test_an_engine_that_keeps_its_adapters_has_no_routes_for_them(sim_worker: SimWorker) -> None:
+    """Without `VLLM_ALLOW_RUNTIME_LORA_UPDATING` the web framework answers."""
+    with httpx2.Client(base_url=sim_worker.url, timeout=_TIMEOUT_S) as client:
+        answer = client.post("/v1/load_lora_adapter", json={"lora_name": "a", "lora_path": "/a"})
+        assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
 
 
 def test_the_openai_sdk_is_content(sim_worker: SimWorker) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -23,6 +24,8 @@ from gateway.config.model import AdminSettings, Secret, Settings
 from gateway.config.reload import ConfigFile, Reloader
 from gateway.errors import GatewayError
 from gateway.observability.usage import MemoryUsageStore
+from gateway.routing.adapter_engine import AdapterEngine
+from gateway.routing.adapter_keeper import AdapterKeeper
 from gateway.routing.catalog import VARIANTS
 from gateway.routing.discovery.keeper import FleetKeeper
 from gateway.routing.discovery.overrides import MemoryOverrideStore
@@ -37,10 +40,18 @@ NOW_S = 1_800_000_000.0
 class AdminWorld:
     """`app` serves it; the clocks stand at NOW_S until they are moved."""
 
-    def __init__(self, path: Path, *, admin_key: str | None = ADMIN_KEY) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        admin_key: str | None = ADMIN_KEY,
+        file_text: str = FILE,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        """`transport`: of what is asked of workers about adapters."""
         self.now_s = NOW_S
         self.path = path
-        path.write_text(FILE)
+        path.write_text(file_text)
         self.keys = MemoryKeyStore()
         self.usage = MemoryUsageStore()
         file = ConfigFile(path, {}, VARIANTS)
@@ -52,7 +63,14 @@ class AdminWorld:
         self.overrides = MemoryOverrideStore()
         self.keeper = FleetKeeper(self.fleet, loaded.settings.models, self.overrides, rng=random.Random(1))
         services = AdminServices(
-            self.administration, self.usage, self.reloader, "replica-1", self._now, self.fleet, self.keeper
+            self.administration,
+            self.usage,
+            self.reloader,
+            "replica-1",
+            self._now,
+            self.fleet,
+            self.keeper,
+            AdapterKeeper(self.fleet, lambda: self.keeper.wishes, AdapterEngine(transport), refresh=self.keeper.look),
         )
         settings = None if admin_key is None else AdminSettings(Secret(admin_key))
         usage = UsageEndpoint(self.directory, self.usage, self._limits_of, self._now)

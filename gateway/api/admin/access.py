@@ -2,7 +2,8 @@
 
 import hmac
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import Final, TypeVar
 
@@ -18,6 +19,7 @@ from gateway.config.model import Secret
 from gateway.config.problems import ConfigurationError
 from gateway.errors import InvalidApiKey, InvalidRequest, RequestTooLarge, StoreUnavailable
 from gateway.observability.usage import UsageUnavailableError
+from gateway.routing.discovery.overrides import OverridesUnavailableError
 from gateway.values import RequestId
 from gateway.wire.decode import decode_request
 
@@ -74,6 +76,15 @@ async def read_body(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
         if len(body) > MAX_BODY_BYTES:
             raise RequestTooLarge(f"The request body is over the admin API's limit of {MAX_BODY_BYTES:,} bytes.")
     return decode_request(decoder, bytes(body) or b"{}")
+
+
+@asynccontextmanager
+async def overrides_store() -> AsyncGenerator[None]:
+    """Turn what a store of changes of the fleet raises into what the guard of every path knows."""
+    try:
+        yield
+    except OverridesUnavailableError as error:
+        raise StoreUnavailableError(str(error)) from error
 
 
 def reply(request: Request, value: object, status: int = 200) -> Response:

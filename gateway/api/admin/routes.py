@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.api.admin.access import AdminAccess, Endpoint
+from gateway.api.admin.adapters import AdapterEndpoints
 from gateway.api.admin.keys import KeyEndpoints
 from gateway.api.admin.operation import OperationEndpoints
 from gateway.api.admin.tenants import TenantEndpoints
@@ -17,6 +18,7 @@ from gateway.auth.administration import KeyAdministration
 from gateway.config.model import AdminSettings
 from gateway.config.reload import Reloader
 from gateway.observability.usage import UsageStore
+from gateway.routing.adapter_keeper import AdapterKeeper
 from gateway.routing.discovery.keeper import FleetKeeper
 from gateway.routing.fleet import Fleet
 
@@ -34,6 +36,7 @@ class AdminServices:
     """The wall clock."""
     fleet: Fleet
     keeper: FleetKeeper
+    adapters: AdapterKeeper
 
 
 def admin_routes(settings: AdminSettings | None, services: AdminServices) -> list[BaseRoute]:
@@ -46,6 +49,7 @@ def admin_routes(settings: AdminSettings | None, services: AdminServices) -> lis
     usage = AdminUsageEndpoint(services.usage, services.now_s)
     operation = OperationEndpoints(services.reloader, services.administration, services.replica)
     workers = WorkerEndpoints(services.fleet, services.keeper, services.administration)
+    adapters = AdapterEndpoints(services.fleet, services.keeper, services.adapters, services.administration)
     table: dict[str, dict[str, Endpoint]] = {
         "/keys": {"GET": keys.list_keys, "POST": keys.create},
         "/keys/{key_id}": {"GET": keys.show, "DELETE": keys.revoke},
@@ -58,6 +62,8 @@ def admin_routes(settings: AdminSettings | None, services: AdminServices) -> lis
         "/workers/{worker_id}": {"DELETE": workers.delete},
         "/workers/{worker_id}/drain": {"POST": workers.drain},
         "/workers/{worker_id}/undrain": {"POST": workers.undrain},
+        "/adapters": {"GET": adapters.list_adapters, "POST": adapters.load},
+        "/adapters/{name:path}": {"DELETE": adapters.unload},
         "/config": {"GET": operation.config},
         "/config/reload": {"POST": operation.reload},
     }

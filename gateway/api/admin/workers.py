@@ -1,7 +1,6 @@
 """`/admin/v1/workers`: which there are and how they do; adding, draining and deleting them for all replicas."""
 
-from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -9,13 +8,12 @@ from msgspec import Meta, Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api.admin.access import actor_of, read_body, reply
+from gateway.api.admin.access import actor_of, overrides_store, read_body, reply
 from gateway.auth.administration import KeyAdministration
-from gateway.auth.store import StoreUnavailableError
 from gateway.config.worker_url import worker_url
 from gateway.errors import Conflict, InvalidRequest, NotFound
 from gateway.routing.discovery.keeper import FleetKeeper, SourceState
-from gateway.routing.discovery.overrides import AddedWorker, Overrides, OverridesUnavailableError
+from gateway.routing.discovery.overrides import AddedWorker, Overrides
 from gateway.routing.fleet import Fleet, ServedModel, worker_id
 from gateway.routing.worker import Worker
 from gateway.values import WorkerId
@@ -150,17 +148,9 @@ class WorkerEndpoints:
         detail: dict[str, Any] | None = None,
     ) -> None:
         """Make a change and note it in the log of changes."""
-        async with _mapped():
+        async with overrides_store():
             await self._keeper.change(edit)
         await self._administration.note(action, target, actor_of(request), detail)
-
-
-@asynccontextmanager
-async def _mapped() -> AsyncGenerator[None]:
-    try:
-        yield
-    except OverridesUnavailableError as error:
-        raise StoreUnavailableError(str(error)) from error
 
 
 def _list(workers: Iterable[tuple[ServedModel, Worker]]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from gateway.errors import Conflict
 from gateway.routing.discovery.endpoint import Endpoint, Publish
 from gateway.routing.discovery.kubernetes import ClusterAccess, KubernetesSource
 from gateway.routing.discovery.overrides import (
+    AdapterWish,
     Overrides,
     OverrideStore,
     OverridesUnavailableError,
@@ -107,7 +108,7 @@ class FleetKeeper:
 
     async def __aenter__(self) -> Self:
         """Start the sources and wait a moment for what they know; go on without those that know nothing yet."""
-        await self._look()
+        await self.look()
         for model, settings, source in self._sources:
             self._begin(source.run, f"discovery {_name(settings)} of {model}")
         if self._store.shared or self._sources:
@@ -135,6 +136,11 @@ class FleetKeeper:
         """Return the workers that get nothing new, also those that aren't there now."""
         return self._overrides.drained
 
+    @property
+    def wishes(self) -> tuple[AdapterWish, ...]:
+        """Return which adapters workers are to have, and which not."""
+        return self._overrides.wishes
+
     async def change(self, edit: Callable[[Overrides], Overrides]) -> None:
         """Change what the admin API has to say about workers; effective here at once.
 
@@ -148,11 +154,11 @@ class FleetKeeper:
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(self._poll_s)
-            await self._look()
+            await self.look()
             await self._forget_departed()
 
-    async def _look(self) -> None:
-        """Read the store; losing it is logged once."""
+    async def look(self) -> None:
+        """Read the store, and follow what others have changed; losing it is logged once."""
         before = self._overrides
         try:
             held = await self._store.read()

@@ -1,4 +1,5 @@
-"""What the admin API has changed about the workers, for all replicas: those added, and those that are drained.
+"""What the admin API has changed about the workers, for all replicas: those added, those that are drained, and which
+adapters they are to have.
 
 The whole of it is one small value with a version, changed only from the version that was read: two administrators can't
 undo each other's change unseen.
@@ -15,6 +16,7 @@ from gateway.values import ModelName, WorkerId
 
 MAX_ADDED: Final = 1_000
 MAX_DRAINED: Final = 1_000
+MAX_WISHES: Final = 1_000
 _ATTEMPTS: Final = 8
 
 
@@ -26,6 +28,21 @@ class AddedWorker(Struct, frozen=True):
     weight: float = 1.0
 
 
+class AdapterWish(Struct, frozen=True):
+    """What the admin API has last said of a LoRA adapter; it holds for workers that come later, too."""
+
+    model: ModelName
+    """The base model."""
+    adapter: str
+    """The engine's name for it."""
+    path: str | None = None
+    """Where the engine finds it; None: it is to be unloaded."""
+
+    def is_of_same(self, other: "AdapterWish") -> bool:
+        """Whether both are of one adapter."""
+        return (self.model, self.adapter) == (other.model, other.adapter)
+
+
 class Overrides(Struct, frozen=True):
     """All changes that are in force."""
 
@@ -33,6 +50,8 @@ class Overrides(Struct, frozen=True):
     added: tuple[AddedWorker, ...] = ()
     drained: tuple[WorkerId, ...] = ()
     """By id: an engine that serves several models is drained of all of them."""
+    wishes: tuple[AdapterWish, ...] = ()
+    """At most one of each adapter."""
 
     def add(self, worker: AddedWorker) -> "Overrides":
         """Return them with one more worker."""
@@ -57,6 +76,20 @@ class Overrides(Struct, frozen=True):
     def undrain(self, worker_id: WorkerId) -> "Overrides":
         """Return them with this worker in use."""
         return msgspec.structs.replace(self, drained=tuple(each for each in self.drained if each != worker_id))
+
+    def wish(self, wish: AdapterWish) -> "Overrides":
+        """Return them with this instead of what was said of the adapter before."""
+        others = self.without_wish(wish).wishes
+        if wish in self.wishes:
+            return self
+        if len(others) >= MAX_WISHES:
+            raise Conflict(f"{MAX_WISHES} adapters were loaded or unloaded already.")
+        return msgspec.structs.replace(self, wishes=(*others, wish))
+
+    def without_wish(self, wish: AdapterWish) -> "Overrides":
+        """Return them with nothing said of the wish's adapter."""
+        left = tuple(each for each in self.wishes if not each.is_of_same(wish))
+        return msgspec.structs.replace(self, wishes=left)
 
 
 class OverridesUnavailableError(Exception):

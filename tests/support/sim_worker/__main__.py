@@ -34,6 +34,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--lora", action="append", default=[], metavar="NAME", help="an adapter to list and serve; may be repeated"
     )
+    parser.add_argument("--runtime-lora", action="store_true", help="load and unload adapters by /v1/load_lora_adapter")
     parser.add_argument(
         "--tool-parser", action="store_true", help="accept tools, as an engine started with parser flags does"
     )
@@ -59,6 +60,7 @@ def main(argv: list[str]) -> int:
         model=args.model,
         max_model_len=args.max_model_len,
         lora_modules=tuple(args.lora),
+        runtime_lora=args.runtime_lora,
         api_key=key,
         tool_parser=args.tool_parser,
         template=args.template,

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from .adapters import Adapters
 from .endpoints import Handler, Worker
 from .errors import WorkerError, framework_error, unauthorized
 from .exchange import Exchange
@@ -25,7 +26,8 @@ class App:
         self.settings = settings
         self.journal = Journal()
         self.scripts = ScriptBook()
-        worker = Worker(settings, self.scripts, self.journal, int(time.time()))
+        self.adapters = Adapters(settings)
+        worker = Worker(settings, self.scripts, self.journal, int(time.time()), self.adapters)
         self._routes: dict[str, tuple[str, Handler]] = {
             "/v1/chat/completions": ("POST", worker.chat),
             "/v1/completions": ("POST", worker.completion),
@@ -37,6 +39,9 @@ class App:
             "/metrics": ("GET", worker.metrics),
             "/version": ("GET", worker.version),
         }
+        if settings.runtime_lora:
+            self._routes["/v1/load_lora_adapter"] = ("POST", self.adapters.load)
+            self._routes["/v1/unload_lora_adapter"] = ("POST", self.adapters.unload)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from . import replies, template, tokens
+from .adapters import Adapters
 from .errors import bad_request, ill_typed, no_such_model
 from .exchange import Exchange
 from .exposition import render_metrics
@@ -47,6 +48,7 @@ class Worker:
     scripts: ScriptBook
     journal: Journal
     started_s: int
+    adapters: Adapters
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -120,8 +122,9 @@ class Worker:
         await self._send_reply(exchange, Plan((), count, script), body)
 
     async def models(self, exchange: Exchange) -> None:
-        names = [(self.settings.model, None), *((name, self.settings.model) for name in self.settings.lora_modules)]
-        await exchange.reply_json(200, {"object": "list", "data": [self._model_card(n, parent) for n, parent in names]})
+        cards = [self._model_card(self.settings.model, self.settings.model, None)]
+        cards += [self._model_card(name, path, self.settings.model) for name, path in self.adapters.paths.items()]
+        await exchange.reply_json(200, {"object": "list", "data": cards})
 
     async def tokenize(self, exchange: Exchange) -> None:
         request = parse(exchange.raw_body, exchange.seen.header("content-type") or "", TokenizeRequest)
@@ -155,7 +158,7 @@ class Worker:
         await exchange.reply(200, text.encode(), "text/plain; version=1.0.0; charset=utf-8")
 
     def _check_model(self, name: str | None) -> None:
-        if name and name != self.settings.model and name not in self.settings.lora_modules:
+        if name and name != self.settings.model and name not in self.adapters.paths:
             raise no_such_model(name, self.settings.model)
 
     def _plan(self, request: Sampling, script: Script, prompts: list[Prompt], wanted: int | None, param: str) -> Plan:
@@ -179,7 +182,7 @@ class Worker:
         return replies.Shape(
             id=prefix + self._request_id(exchange),
             created=int(time.time()),
-            model=request.model if request.model in self.settings.lora_modules else self.settings.model,
+            model=request.model if request.model in self.adapters.paths else self.settings.model,
             include_usage=include,
             continuous_usage=include and bool(options and options.continuous_usage_stats),
             logprobs=logprobs,
@@ -202,7 +205,7 @@ class Worker:
             if text in said
         )
 
-    def _model_card(self, name: str, parent: str | None) -> dict[str, Any]:
+    def _model_card(self, name: str, root: str, parent: str | None) -> dict[str, Any]:
         permission = {
             "id": f"modelperm-{hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()}",
             "object": "model_permission",
@@ -222,7 +225,7 @@ class Worker:
             "object": "model",
             "created": self.started_s,
             "owned_by": "vllm",
-            "root": name,
+            "root": root,
             "parent": parent,
             "max_model_len": None if parent else self.settings.max_model_len,
             "permission": [permission],

@@ -129,9 +129,30 @@ class DetokenizeRequest(Struct, kw_only=True):
     model: str | None = None
 
 
+class LoadAdapterRequest(Struct, kw_only=True):
+    lora_name: str
+    lora_path: str
+    load_inplace: bool = False
+    is_3d_lora_weight: bool = False
+
+
+class UnloadAdapterRequest(Struct, kw_only=True):
+    lora_name: str
+    lora_int_id: int | None = None
+
+
 _MAX_LOGPROBS = 20
 
-T = TypeVar("T", ChatRequest, CompletionRequest, EmbeddingRequest, TokenizeRequest, DetokenizeRequest)
+T = TypeVar(
+    "T",
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    TokenizeRequest,
+    DetokenizeRequest,
+    LoadAdapterRequest,
+    UnloadAdapterRequest,
+)
 _LOCATION = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$(?P<path>.*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(\w+)`")
 

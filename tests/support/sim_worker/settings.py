@@ -12,6 +12,10 @@ class Settings:
     model: str = DEFAULT_MODEL
     max_model_len: int = 4096
     lora_modules: tuple[str, ...] = ()
+    """Adapters that it has from its start on; the path of each is its name."""
+    runtime_lora: bool = False
+    """True has the routes that load and unload adapters, as an engine with `VLLM_ALLOW_RUNTIME_LORA_UPDATING=1` does:
+    a path has an adapter when it holds an `adapter_config.json`."""
     api_key: str | None = None
     tool_parser: bool = False
     """True answers as an engine started with ``--enable-auto-tool-choice --tool-call-parser gemma4`` does: tools are

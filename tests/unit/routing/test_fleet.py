@@ -2,6 +2,7 @@
 
 import random
 
+from gateway.config.model import QueueSettings
 from gateway.routing.fleet import ServedModel, build_fleet, worker_id
 from gateway.routing.worker import Worker
 from gateway.values import WorkerId
@@ -135,3 +136,15 @@ def test_a_worker_that_joins_shows_first_what_it_is() -> None:
     assert {model.pick((), rng) for _ in range(20)} == {listed}
     added.mark_up(FACTS)
     assert {model.pick((), rng) for _ in range(40)} == {listed, added}
+
+
+def test_nobody_waits_for_a_place_at_a_worker_without_the_adapter() -> None:
+    """The next place that gets free may be at that one: the request is refused, or retried, but not queued."""
+    (worker,) = make_workers(1)
+    base = make_model([worker], queue=QueueSettings(max_in_flight=1))
+    adapter = make_model([], served_name="support", base=base)
+    worker.take()
+    assert base.full
+    assert not adapter.full
+    worker.note_adapters({"support": "/a"})
+    assert adapter.full
