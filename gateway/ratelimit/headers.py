@@ -2,15 +2,11 @@
 
 from typing import Final
 
-from gateway.ratelimit.policy import Standing
+from gateway.ratelimit.policy import Standing, Unit
 
 _MS_PER_S: Final = 1_000
 _MS_PER_MINUTE: Final = 60_000
 _MS_PER_HOUR: Final = 3_600_000
-_REQUESTS: Final = (
-    b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\nx-ratelimit-reset-requests: %b\r\n"
-)
-_TOKENS: Final = _REQUESTS.replace(b"requests", b"tokens")
 
 
 def go_duration(time_ms: int) -> str:
@@ -27,10 +23,13 @@ def go_duration(time_ms: int) -> str:
 
 def header_lines(requests: Standing | None, tokens: Standing | None) -> bytes:
     """Return the header lines, each with its line end; nothing for a unit that has no limit."""
-    lines = b"" if requests is None else _REQUESTS % _figures(requests)
-    return lines if tokens is None else lines + _TOKENS % _figures(tokens)
+    lines = "" if requests is None else _lines("requests", requests)
+    return (lines if tokens is None else lines + _lines("tokens", tokens)).encode()
 
 
-def _figures(standing: Standing) -> tuple[int, int, bytes]:
-    reset = go_duration(standing.reset_ms).encode() if standing.reset_ms else b"0s"
-    return standing.limit, standing.remaining, reset
+def _lines(unit: Unit, standing: Standing) -> str:
+    return (
+        f"x-ratelimit-limit-{unit}: {standing.limit}\r\n"
+        f"x-ratelimit-remaining-{unit}: {standing.remaining}\r\n"
+        f"x-ratelimit-reset-{unit}: {go_duration(standing.reset_ms) if standing.reset_ms else '0s'}\r\n"
+    )

@@ -26,6 +26,7 @@ import uvloop
 from gateway.config.model import LimitSettings
 from gateway.config.redis_url import parse_redis_url
 from gateway.ratelimit import redis_link
+from gateway.ratelimit.failover_store import FailoverStore
 from gateway.ratelimit.limiter import Demand, Limiter, Reservation
 from gateway.ratelimit.memory_store import MemoryStore
 from gateway.ratelimit.redis_link import Orphaned, Reply
@@ -102,36 +103,15 @@ class RedisPy:
                 future.set_result(reply)
 
 
-class _Facade:
-    """A RedisStore as a `Store` that never fails over."""
-
-    mode = "shared"
-
-    def __init__(self, store: RedisStore) -> None:
-        self._store = store
-        self.reserve = store.reserve
-        self.settle = store.settle
-        self.renew = store.renew
-        self.look = store.look
-        self.open = store.open
-        self.close = store.close
-
-    @property
-    def problem(self) -> str:
-        return self._store.problem
-
-    async def changed(self) -> None:
-        await asyncio.Event().wait()
-
-
 def stores(url: str) -> dict[str, Callable[[], Store]]:
     scripts = load_scripts()
     target = parse_redis_url(url)
 
     def on(transport: Any) -> Store:
-        return _Facade(RedisStore(transport, scripts, prefix="bench", replica="bench", rng=random.Random(1)))  # type: ignore[return-value]
+        shared = RedisStore(transport, scripts, prefix="bench", replica="bench", rng=random.Random(1))
+        return FailoverStore(shared, embedded(), "closed")
 
-    def embedded() -> Store:
+    def embedded() -> MemoryStore:
         return MemoryStore(lambda: time.monotonic_ns() // 1000)
 
     return {
