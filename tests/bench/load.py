@@ -35,7 +35,7 @@ def measure_unary(target: Running, connections: int, seconds: float) -> Unary:
     command = [tools.system_tool("wrk", "wrk"), "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s"]
     command += ["-s", str(Path(__file__).with_name("wrk.lua")), f"http://127.0.0.1:{target.port}/v1/chat/completions"]
     before = process_tree.cpu_s(target.pid)
-    output = _on_load_core(command, seconds)
+    output = on_load_core(command, seconds)
     used = process_tree.cpu_s(target.pid) - before
     line = next((line for line in output.splitlines() if line.startswith("BENCH ")), None)
     if line is None:
@@ -53,7 +53,7 @@ def measure_streams(target: Running, count: int, chunks: int, seconds: float) ->
     command = [sys.executable, "-m", "tests.bench.streams", "--port", str(target.port), "--count", str(count)]
     command += ["--chunks", str(chunks), "--model", MODEL, "--deadline", str(seconds + _GRACE_S / 2)]
     before = process_tree.cpu_s(target.pid)
-    output = _on_load_core(command, seconds)
+    output = on_load_core(command, seconds)
     used = process_tree.cpu_s(target.pid) - before
     found = json.loads(output.splitlines()[-1])
     if found["complete"] != count:
@@ -63,7 +63,8 @@ def measure_streams(target: Running, count: int, chunks: int, seconds: float) ->
     return Streamed(used / found["chunks"] * 1e6, found["chunks"] / found["seconds"])
 
 
-def _on_load_core(command: list[str], seconds: float) -> str:
+def on_load_core(command: list[str], seconds: float) -> str:
+    """What a load generator prints that runs for so long. Raises BenchError when it fails."""
     environment = {**os.environ, "BENCH_KEY": KEY, "BENCH_MODEL": MODEL}
     done = subprocess.run(
         ["taskset", "-c", str(LOAD_CORE), *command],
