@@ -32,6 +32,11 @@ def peak_memory_mb(root: int) -> float:
     return sum(_status_kb(process, "VmHWM") for process in members(root)) / 1024
 
 
+def memory_mb(root: int) -> float:
+    """Sum of the resident sizes now."""
+    return sum(_status_kb(process, "VmRSS") for process in members(root)) / 1024
+
+
 def _cpu_of(process: int) -> float:
     total_ns = 0
     with contextlib.suppress(OSError):

@@ -100,12 +100,12 @@ async def _read_one(port: int, request: bytes, delay_s: float, deadline_s: float
 
 
 async def read_streams(
-    port: int, count: int, chunks: int, model: str, key: str, deadline_s: float
+    port: int, count: int, chunks: int, model: str, key: str, deadline_s: float, ramp_s: float = RAMP_S
 ) -> dict[str, object]:
-    """Opens `count` streams over RAMP_S and reads all to their end."""
+    """Opens `count` streams over `ramp_s` and reads all to their end."""
     request = chat_request(f"127.0.0.1:{port}", model, key, stream=True)
     started = time.monotonic()
-    reads = (_read_one(port, request, RAMP_S * i / count, deadline_s) for i in range(count))
+    reads = (_read_one(port, request, ramp_s * i / count, deadline_s) for i in range(count))
     replies = await asyncio.gather(*reads, return_exceptions=True)
     seconds = time.monotonic() - started
     problems = [repr(r) if isinstance(r, BaseException) else problem_of(r, chunks) for r in replies]
@@ -127,9 +127,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--chunks", type=int, required=True, help="text frames the worker sends per stream")
     parser.add_argument("--model", required=True)
     parser.add_argument("--deadline", type=float, default=60.0, help="seconds one stream may take")
+    parser.add_argument("--ramp", type=float, default=RAMP_S, help="seconds in which the streams are opened")
     args = parser.parse_args(argv)
     key = os.environ.get("BENCH_KEY", "none")
-    result = asyncio.run(read_streams(args.port, args.count, args.chunks, args.model, key, args.deadline))
+    result = asyncio.run(read_streams(args.port, args.count, args.chunks, args.model, key, args.deadline, args.ramp))
     print(json.dumps(result))
     return 0
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.bench import compare, process_tree
+from tests.bench.arrivals import arrive
 from tests.bench.candidates import KEY, MODEL, Running
 from tests.bench.load import measure_unary
 from tests.bench.report import Rounds, as_json, as_table
@@ -44,6 +45,21 @@ def test_one_bad_stream_is_a_problem(sim_worker: SimWorker, fault: Fault) -> Non
     sim_worker.script(Script(chunks=(" token",) * CHUNKS, times=None))
     found = read(sim_worker)
     assert found["complete"] == STREAMS - 1
+    assert found["problem"]
+
+
+def test_arrivals_tell_when_the_first_text_came(sim_worker: SimWorker) -> None:
+    sim_worker.script(Script(chunks=(" token",) * CHUNKS, times=None))
+    found: dict[str, Any] = asyncio.run(arrive(sim_worker.port, 40, 0.5, CHUNKS, MODEL, KEY))
+    assert found["complete"] == found["streams"] > 5
+    assert 0 < found["p50_ms"] <= found["p99_ms"]
+
+
+def test_an_arrival_that_is_cut_is_a_problem(sim_worker: SimWorker) -> None:
+    sim_worker.script(Script(chunks=(" token",) * CHUNKS, fault=Fault(kind="cut_mid_stream", at_chunk=3)))
+    sim_worker.script(Script(chunks=(" token",) * CHUNKS, times=None))
+    found: dict[str, Any] = asyncio.run(arrive(sim_worker.port, 40, 0.5, CHUNKS, MODEL, KEY))
+    assert found["complete"] == found["streams"] - 1
     assert found["problem"]
 
 
