@@ -17,7 +17,7 @@ from deploy.local.processes import Child
 from deploy.local.progress import SetupError, Step
 from deploy.local.supervision import supervised
 
-RINGS = ("unit", "property", "helm", "images", "contract", "integration", "engine")
+RINGS = ("unit", "property", "helm", "images", "contract", "bench", "integration", "engine")
 RINGS_WITHOUT_CLOCK = ("unit", "property", "helm", "images")  # run while the engines start
 OPENAI_TESTS = "tests/contract/**/test_openai_python*.py"
 FRAMEWORK_TESTS = "tests/contract/agents/frameworks/test_*.py"
