@@ -159,6 +159,7 @@ def _variant_json(variant: Variant) -> dict[str, object]:
         "thinking": variant.thinking,
         "lora": variant.lora,
         "max_audio_s": variant.max_audio_s,
+        "max_images": variant.max_images,
         "parameters_b": variant.parameters_b,
         "memory_gb": None if variant.memory_gb is None else dict(variant.memory_gb),
         "note": variant.note,

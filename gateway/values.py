@@ -48,6 +48,9 @@ class Variant:
     lora: bool = False
     """Whether vLLM can serve LoRA adapters of it."""
     max_audio_s: float | None = None
+    """How long a clip may be."""
+    max_images: int | None = None
+    """In one prompt; None: as many as the context holds."""
     parameters_b: float | None = None
     """Parameters in units of 10^9."""
     memory_gb: Mapping[Precision, float] | None = None

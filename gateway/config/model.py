@@ -202,6 +202,20 @@ class QueueSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MediaSettings:
+    """`media` of a model: what one request may bring at most. The defaults are those of vLLM 0.32."""
+
+    images: int = 999
+    """As the engines' `--limit-mm-per-prompt` says for `image`; the default of a variant that takes one image is 1."""
+    clips: int = 999
+    """For `audio`."""
+    videos: int = 999
+    """For `video`."""
+    image_pixels: int = 178_956_970
+    """Of one image, as the engines' `VLLM_MAX_IMAGE_PIXELS`: a small file may unfold to gigabytes."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSettings:
     """One of `models`: a name that clients may send, and the workers behind it."""
 
@@ -235,6 +249,7 @@ class ModelSettings:
     prompt takes until its first token. Left out: never."""
     adapters: tuple[str, ...] = ()
     """LoRA adapters that the engines have loaded, by the engines' names; each is served as a model `name@adapter`."""
+    media: MediaSettings = MediaSettings()
     adapter_of: ModelName | None = None
     """Not in the file: each name under a model's `adapters` becomes a model `name@adapter` on the same workers."""
 

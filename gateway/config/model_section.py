@@ -7,7 +7,15 @@ from types import MappingProxyType
 from typing import Final, Literal, get_args
 
 from gateway.config.discovery_section import read_discovered
-from gateway.config.model import Balance, Discovered, ModelSettings, QueueSettings, Secret, WorkerSettings
+from gateway.config.model import (
+    Balance,
+    Discovered,
+    MediaSettings,
+    ModelSettings,
+    QueueSettings,
+    Secret,
+    WorkerSettings,
+)
 from gateway.config.problems import did_you_mean, quoted
 from gateway.config.section import MODEL_NAME, Form, Section
 from gateway.config.variant_names import guess_variant, named_variant
@@ -34,6 +42,9 @@ _URL: Final = Form(re.compile(r"[!-~]{1,2048}"), "a URL")
 _API_KEY: Final = Form(re.compile(r"[!-~]{1,4096}"), "visible ASCII characters without spaces")
 _MAX_WEIGHT: Final = 1_000
 _MAX_CONTEXT_TOKENS: Final = 100_000_000
+
+_MAX_MEDIA: Final = 10_000
+_MAX_PIXELS: Final = 1_000_000_000_000
 
 _STAND_IN: Final = Variant("unknown", "gemma3", "chat", frozenset({"text"}), 8_192, None)
 """For a variant that isn't known, until the problem is reported."""
@@ -72,6 +83,7 @@ def _read_model(section: Section, variants: Mapping[str, Variant]) -> Iterator[M
         queue=_read_queue(section.child("queue")) if section.has("queue") else None,
         canary_s=section.optional_number("canary_s", low=1, high=86_400),
         adapters=adapters,
+        media=_read_media(section.child("media"), variant),
     )
     if adapters and name and not variant.lora:
         section.report("adapters", f"{quoted(variant.name)} can't have LoRA adapters in vLLM")
@@ -101,6 +113,20 @@ def _read_queue(section: Section) -> QueueSettings:
         weights=MappingProxyType(
             {tenant: weights.number(tenant, 1, low=0.001, high=1_000) for tenant in weights.names()}
         ),
+    )
+    section.close()
+    return settings
+
+
+def _read_media(section: Section, variant: Variant) -> MediaSettings:
+    default = MediaSettings()
+    images = default.images if variant.max_images is None else variant.max_images
+    high = _MAX_MEDIA if variant.max_images is None else variant.max_images
+    settings = MediaSettings(
+        images=section.integer("images", images, low=0, high=high),
+        clips=section.integer("clips", default.clips, low=0, high=_MAX_MEDIA),
+        videos=section.integer("videos", default.videos, low=0, high=_MAX_MEDIA),
+        image_pixels=section.integer("image_pixels", default.image_pixels, low=1, high=_MAX_PIXELS),
     )
     section.close()
     return settings

@@ -8,12 +8,15 @@ import binascii
 import struct
 from typing import Final, cast
 
+import msgspec
+
 from gateway.errors import ContextLengthExceeded, InvalidRequest, UnsupportedModality
 from gateway.pipeline.chat_request import ChatPlan
 from gateway.pipeline.limits import count_prompt, prompt_tokens_of
+from gateway.pipeline.media_parts import excess_of, media_of, media_parts
 from gateway.pipeline.services import Inbound, Services
 from gateway.routing.fleet import ServedModel
-from gateway.routing.selection import AutoName, Needs, can_serve, choose_model
+from gateway.routing.selection import NO_MEDIA, AutoName, Needs, can_serve, choose_model
 from gateway.values import Modality
 from gateway.wire.chat import ChatRequest
 from gateway.wire.messages import AudioPart, ImagePart, Part, VideoPart
@@ -42,14 +45,12 @@ def choose_for(services: Services, inbound: Inbound, request: ChatRequest) -> Se
 def needs_of(inbound: Inbound, request: ChatRequest) -> Needs:
     """Return what a request asks of a model; the tokens are an upper estimate, left out for small requests."""
     kinds: set[Modality] = {"text"}
-    for message in request.messages:
-        content = message.content
-        if isinstance(content, list):
-            kinds.update(_MODALITY[type(part)] for part in content if type(part) in _MODALITY)
+    kinds.update(_MODALITY[type(part)] for _, part in media_parts(request))
     size = len(inbound.body)
     tokens = prompt_tokens_of(request, size) if size > SMALL_BODY_BYTES else 0
     tools = request.tools is not None or request.functions is not None
-    return Needs("chat", frozenset(kinds), tools, tokens)
+    media = media_of(request) if len(kinds) > 1 else NO_MEDIA
+    return Needs("chat", frozenset(kinds), tools, tokens, media)
 
 
 def refused(services: Services, inbound: Inbound, request: ChatRequest, error: InvalidRequest) -> InvalidRequest:
@@ -62,12 +63,12 @@ def refused(services: Services, inbound: Inbound, request: ChatRequest, error: I
 async def check_size(
     services: Services, inbound: Inbound, model: ServedModel, request: ChatRequest, plan: ChatPlan
 ) -> None:
-    """Refuse clips that are too long, and prompts that don't fit. Raises InvalidRequest or ContextLengthExceeded.
+    """Refuse too many and too large media, and prompts that don't fit. Raises InvalidRequest or ContextLengthExceeded.
 
     An engine counts a prompt's tokens where the estimate is too near to the context to tell.
     """
-    if model.variant.max_audio_s is not None:
-        _check_clips(request, model.variant.max_audio_s)
+    if len(model.variant.modalities) > 1:
+        _check_media(services, inbound, model, request)
     size = len(inbound.body)
     if size <= SMALL_BODY_BYTES or prompt_tokens_of(request, size) <= model.context_tokens:
         return
@@ -78,8 +79,7 @@ async def check_size(
     message = (
         f"This model's maximum context length is {limit} tokens; this request needs {tokens}. Shorten the messages."
     )
-    needs = needs_of(inbound, request)
-    needs = Needs(needs.task, needs.modalities, needs.tools, tokens)
+    needs = msgspec.structs.replace(needs_of(inbound, request), prompt_tokens=tokens)
     raise ContextLengthExceeded(_with_others(services, inbound, needs, message), param="messages")
 
 
@@ -90,16 +90,24 @@ def _with_others(services: Services, inbound: Inbound, needs: Needs, message: st
     return f"{message} Of the models you may use, these can: {', '.join(able[:MAX_NAMED])}."
 
 
+def _check_media(services: Services, inbound: Inbound, model: ServedModel, request: ChatRequest) -> None:
+    media = media_of(request)
+    if media is NO_MEDIA:
+        return
+    excess = excess_of(request, media, model.media)
+    if excess is not None:
+        message = _with_others(services, inbound, needs_of(inbound, request), str(excess))
+        raise InvalidRequest(message, param=excess.param)
+    if model.variant.max_audio_s is not None:
+        _check_clips(request, model.variant.max_audio_s)
+
+
 def _check_clips(request: ChatRequest, longest_s: float) -> None:
-    for index, message in enumerate(request.messages):
-        content = message.content
-        for position, part in enumerate(content if isinstance(content, list) else ()):
-            length_s = wav_length_s(part.input_audio.data) if isinstance(part, AudioPart) else None
-            if length_s is not None and length_s > longest_s:
-                message_text = (
-                    f"A clip may have {longest_s:g} s at most, this one has {length_s:.1f} s: send it in pieces."
-                )
-                raise InvalidRequest(message_text, param=f"messages[{index}].content[{position}].input_audio.data")
+    for place, part in media_parts(request):
+        length_s = wav_length_s(part.input_audio.data) if isinstance(part, AudioPart) else None
+        if length_s is not None and length_s > longest_s:
+            message = f"A clip may have {longest_s:g} s at most, this one has {length_s:.1f} s: send it in pieces."
+            raise InvalidRequest(message, param=f"{place}.input_audio.data")
 
 
 def wav_length_s(data: str) -> float | None:

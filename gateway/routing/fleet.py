@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from gateway.config.model import Balance, ModelSettings, QueueSettings
+from gateway.config.model import Balance, MediaSettings, ModelSettings, QueueSettings
 from gateway.routing.retry_budget import RetryBudget
 from gateway.routing.waiting_room import WaitingRoom
 from gateway.routing.worker import Worker
@@ -38,6 +38,7 @@ class ServedModel:
     """Tokens, as configured; an engine may allow fewer."""
     queue: QueueSettings | None = None
     canary_s: float | None = None
+    media: MediaSettings = field(default_factory=MediaSettings)
     base: "ServedModel | None" = None
     """Of a LoRA adapter: the model whose workers have it."""
     adapters: list["ServedModel"] = field(default_factory=list["ServedModel"], repr=False)
@@ -219,6 +220,7 @@ def build_fleet(models: Iterable[ModelSettings], *, created: int) -> Fleet:
             context_length=model.context_length,
             queue=model.queue,
             canary_s=model.canary_s,
+            media=model.media,
             base=built[model.adapter_of] if model.adapter_of is not None else None,
         )
     return Fleet(built.values())

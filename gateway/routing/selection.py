@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from gateway.config.model import MediaSettings
 from gateway.routing.fleet import ServedModel
 from gateway.values import Modality, Task
 
@@ -21,6 +22,9 @@ BALANCED_B: Final = 4.0
 """Parameters, in units of 10^9, of the guide's model for general use."""
 
 
+NO_MEDIA: Final = MediaSettings(images=0, clips=0, videos=0, image_pixels=0)
+
+
 class Needs(Struct, frozen=True):
     """What a request asks of a model."""
 
@@ -29,6 +33,8 @@ class Needs(Struct, frozen=True):
     tools: bool = False
     prompt_tokens: int = 0
     """As far as is known; 0: any model can hold it."""
+    media: MediaSettings = NO_MEDIA
+    """How much of each, and the pixels of the largest image as far as they are known."""
 
 
 def can_serve(model: ServedModel, needs: Needs) -> bool:
@@ -39,6 +45,17 @@ def can_serve(model: ServedModel, needs: Needs) -> bool:
         and needs.modalities <= variant.modalities
         and not (needs.tools and model.dialect is None)
         and needs.prompt_tokens < model.context_tokens
+        and (needs.media is NO_MEDIA or has_room(model.media, needs.media))
+    )
+
+
+def has_room(limits: MediaSettings, media: MediaSettings) -> bool:
+    """Whether a request with this much is within a model's limits."""
+    return (
+        media.images <= limits.images
+        and media.clips <= limits.clips
+        and media.videos <= limits.videos
+        and media.image_pixels <= limits.image_pixels
     )
 
 

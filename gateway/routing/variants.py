@@ -45,6 +45,7 @@ def _chat(
     modalities: frozenset[Modality] = _TEXT,
     dialect: DialectName | None = PROMPTED_DIALECT,
     lora: bool = True,
+    max_images: int | None = None,
     note: str = "",
 ) -> Variant:
     """A model to talk to; Gemma 4 thinks, and every Gemma that hears takes clips of up to 30 s."""
@@ -58,6 +59,7 @@ def _chat(
         thinking=family == "gemma4",
         lora=lora,
         max_audio_s=30 if "audio" in modalities else None,
+        max_images=max_images,
         parameters_b=parameters_b,
         memory_gb=memory_gb,
         note=note,
@@ -113,10 +115,39 @@ _GEMMA_2 = (
     _chat("gemma-2-27b-it", "gemma2", 27.2, _2_27B),
 )
 _PALIGEMMA = (
-    _chat("paligemma-3b", "gemma1", 2.9, _memory(5.8), modalities=_IMAGE, dialect=None, note=_NEEDS_TEMPLATE),
-    _chat("paligemma2-3b", "gemma2", 3.0, _memory(6.0), modalities=_IMAGE, dialect=None, note=_NEEDS_TEMPLATE),
-    _chat("paligemma2-10b", "gemma2", 9.7, _memory(19.4), modalities=_IMAGE, dialect=None, note=_NEEDS_TEMPLATE),
-    _chat("paligemma2-28b", "gemma2", 27.7, _memory(55.4), modalities=_IMAGE, dialect=None, note=_NEEDS_TEMPLATE),
+    _chat(
+        "paligemma-3b", "gemma1", 2.9, _memory(5.8), modalities=_IMAGE, dialect=None, max_images=1, note=_NEEDS_TEMPLATE
+    ),
+    _chat(
+        "paligemma2-3b",
+        "gemma2",
+        3.0,
+        _memory(6.0),
+        modalities=_IMAGE,
+        dialect=None,
+        max_images=1,
+        note=_NEEDS_TEMPLATE,
+    ),
+    _chat(
+        "paligemma2-10b",
+        "gemma2",
+        9.7,
+        _memory(19.4),
+        modalities=_IMAGE,
+        dialect=None,
+        max_images=1,
+        note=_NEEDS_TEMPLATE,
+    ),
+    _chat(
+        "paligemma2-28b",
+        "gemma2",
+        27.7,
+        _memory(55.4),
+        modalities=_IMAGE,
+        dialect=None,
+        max_images=1,
+        note=_NEEDS_TEMPLATE,
+    ),
 )
 _GEMMA_3 = (
     _chat("gemma-3-270m-it", "gemma3", 0.27, _270M, context_tokens=_32K, note=f"{_NO_FLOAT16}; {_WEAK_AT_TOOLS}"),
@@ -278,6 +309,7 @@ _CLASSIFIERS = (
         _128K,
         None,
         parameters_b=4.3,
+        max_images=1,
         memory_gb=_4B,
         note='vLLM needs --hf-overrides \'{"architectures":["Gemma3ForConditionalGeneration"]}\'',
     ),

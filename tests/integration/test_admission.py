@@ -13,6 +13,7 @@ from tests.support.gateway_view import log_line, wait_until_up
 from tests.support.raw_http import RawAnswer, ask, chat_body, request
 from tests.support.sim_worker import Settings, SimWorker
 from tests.unit.pipeline.test_admission import wav
+from tests.unit.pipeline.test_image_size import png, url
 
 SMALL, MIDDLE, HEARING, EMBEDDING = (
     "google/gemma-3-1b-it",
@@ -43,6 +44,7 @@ def lasting_fleet() -> Iterator[Fleet]:
                 {"id": "acme", "models": [*lengths][:-1], "keys": [{"id": "acme-test", "secret": TEST_KEY}]},
             ],
         }
+        config["models"][1]["media"] = {"images": 2}
         gateway = stack.enter_context(GatewayProcess(config))
         wait_until_up(gateway, len(workers))
         yield gateway, workers
@@ -103,6 +105,26 @@ def test_a_clip_that_is_too_long_is_refused(fleet: Fleet) -> None:
     assert answer.status == 400
     assert answer.error["param"] == "messages[0].content[1].input_audio.data"
     assert "31.5 s" in answer.error["message"]
+
+
+def test_too_many_and_too_large_images_are_refused(fleet: Fleet) -> None:
+    """The error says what is too much and who could take it; a model within whose limits it is gets it."""
+    images = [IMAGE, IMAGE, IMAGE]
+    answer = send(fleet, images, MIDDLE)
+    assert answer.status == 400
+    assert answer.error["param"] == "messages"
+    assert answer.error["message"] == (
+        f"One request may have 2 images at most, this one has 3. Of the models you may use, these can: {HEARING}."
+    )
+    bomb = {"type": "image_url", "image_url": {"url": url(png(60_000, 60_000))}}
+    answer = send(fleet, [bomb], MIDDLE)
+    assert answer.status == 400
+    assert answer.error["param"] == "messages[0].content[0].image_url.url"
+    assert "60000 x 60000" in answer.error["message"]
+    assert nobody_was_asked(fleet)
+    assert send(fleet, images, HEARING).status == 200
+    chosen = send(fleet, images, "auto-small")
+    assert (chosen.status, chosen.headers["x-gateway-model"]) == (200, HEARING)
 
 
 def test_a_prompt_that_does_not_fit_never_reaches_generation(fleet: Fleet) -> None:

@@ -172,6 +172,7 @@ def test_models_as_json(capsys: pytest.CaptureFixture[str]) -> None:
         "thinking": True,
         "lora": True,
         "max_audio_s": 30,
+        "max_images": None,
         "parameters_b": 5.0,
         "memory_gb": {"bf16": 11.4, "8-bit": 5.7, "4-bit": 2.9},
         "note": "vLLM 0.19.1 or later",

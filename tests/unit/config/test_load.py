@@ -10,7 +10,7 @@ import pytest
 
 from gateway.config import availability, model_section
 from gateway.config.load import MAX_FILE_BYTES, load_settings, parse_settings
-from gateway.config.model import Secret, Settings
+from gateway.config.model import MediaSettings, Secret, Settings
 from gateway.config.problems import ConfigurationError
 from gateway.routing.catalog import VARIANTS
 from gateway.values import DialectName
@@ -473,3 +473,15 @@ def test_an_unreadable_file_is_a_problem(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match=message):
             load_settings(path, {}, VARIANTS)
     assert load_settings(good, {}, VARIANTS).models[0].name == "google/gemma-3-4b-it"
+
+
+def test_what_a_request_may_bring_is_the_variants_unless_it_is_told() -> None:
+    """The defaults are vLLM's; a variant of one image takes no more, whatever the file says."""
+    model = "{{name: {}, workers: [{{url: 'http://a:1'}}]{}}}".format
+    media = ", media: {images: 4, image_pixels: 1000000}"
+    text = f"models: [{model('gemma-3-4b-it', media)}, {model('paligemma-3b', '')}]"
+    told, single = parse_settings(text, {}, VARIANTS).models
+    assert told.media == MediaSettings(images=4, image_pixels=1_000_000)
+    assert single.media == MediaSettings(images=1)
+    found = problems_of(f"models: [{model('paligemma-3b', ', media: {images: 2, clips: -1, sound: 1}')}]")
+    assert set(found) == {"models[0].media.images", "models[0].media.clips", "models[0].media.sound"}
