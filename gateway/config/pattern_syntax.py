@@ -14,8 +14,12 @@ from typing import Final, TypeAlias
 
 import re2
 
-_PLAIN: Final = f"{string.ascii_letters} "
+MARKS: Final = ",;!?"
+"""What ends a word and belongs to nothing else."""
+_PLAIN: Final = f"{string.ascii_letters} .{MARKS}"
 MAX_NESTING: Final = 50
+_ROUNDS: Final = 4
+"""Of a repetition: more of them tell a walk along words nothing new."""
 _ATOM: Final = re.compile(
     r"\[\^?\]?(?:\[:\^?[a-z]+:\]|\\[pP](?:\{[^}]*\}|.)|\\.|[^\]\\])*\]"
     r"|\\[pP](?:\{\^?\w+\}|\w)|\\x(?:\{[0-9A-Fa-f]+\}|[0-9A-Fa-f]{2})|\\[^AbBzQECGgkKRXZ0-9]|[^\\()\[|*+?]",
@@ -73,7 +77,11 @@ class Pattern:
     beginnings: str = field(repr=False)
     """Matches every non-empty text with which a match can begin, whole matches included."""
     plain_chars: float
-    """Of the shortest match that has only ASCII letters and spaces; infinite if there is none."""
+    """Of the shortest match of plain characters: ASCII letters, spaces, points and `MARKS`; infinite if none."""
+    is_of_words: bool
+    """Whether a match can begin with plain characters that have a letter behind a space. True where unsure."""
+    takes_marks: bool
+    """Whether a match can begin with plain characters that have one of `MARKS`. True where unsure."""
 
 
 def read_pattern(text: str) -> Pattern:
@@ -93,7 +101,10 @@ def read_pattern(text: str) -> Pattern:
         raise PatternError(f"has something at position {reader.at + 1} that filters don't take")
     beginnings = _beginnings(node)
     opening = f"(?{flags[1]}:" if flags else "(?:"
-    pattern = Pattern(text, _max_chars(node), f"{opening}{beginnings})", _plain_chars(node))
+    walk = _PlainWalk(node)
+    pattern = Pattern(
+        text, _max_chars(node), f"{opening}{beginnings})", _plain_chars(node), walk.is_of_words, walk.takes_marks
+    )
     try:
         re2.compile(f"{pattern.beginnings}\\z", options)
     except re2.error as error:
@@ -184,10 +195,48 @@ def _plain_chars(node: _Node) -> float:
             return low * _plain_chars(item) if low else 0
 
 
+class _PlainWalk:
+    """Walks through an expression along all texts of plain characters that it takes.
+
+    What is known of such a text is whether it has a space: False or True in a set of both.
+    """
+
+    def __init__(self, node: _Node) -> None:
+        self.is_of_words = self.takes_marks = False
+        self._walk(node, frozenset([False]))
+
+    def _walk(self, node: _Node, spaced: frozenset[bool]) -> frozenset[bool]:
+        """Return what is known behind the node, for every way through it; nothing if there is none."""
+        match node:
+            case _Char(text):
+                return self._take(text, spaced)
+            case _Assertion():
+                return spaced
+            case _Sequence(items):
+                for item in items:
+                    spaced = self._walk(item, spaced)
+                return spaced
+            case _Choice(items):
+                return frozenset[bool]().union(*(self._walk(item, spaced) for item in items))
+            case _Repeat(item, low, high):
+                behind = spaced if low == 0 else frozenset[bool]()
+                for _ in range(min(high, _ROUNDS)):
+                    spaced = self._walk(item, spaced)
+                    behind |= spaced
+                return behind
+
+    def _take(self, atom: str, spaced: frozenset[bool]) -> frozenset[bool]:
+        takes_letter, takes_mark = _takes_plain(atom, string.ascii_letters), _takes_plain(atom, MARKS)
+        self.is_of_words = self.is_of_words or (takes_letter and True in spaced)
+        self.takes_marks = self.takes_marks or (takes_mark and bool(spaced))
+        behind = spaced if takes_letter or takes_mark or _takes_plain(atom, ".") else frozenset[bool]()
+        return behind | {True} if spaced and _takes_plain(atom, " ") else behind
+
+
 @cache
-def _takes_plain(atom: str) -> bool:
-    """Whether one character's expression takes an ASCII letter or a space, whatever the case is worth."""
-    return any(re2.compile(f"(?{flags}:{atom})").search(_PLAIN) is not None for flags in ("", "i"))
+def _takes_plain(atom: str, chars: str = _PLAIN) -> bool:
+    """Whether one character's expression takes one of these ASCII characters, whatever the case is worth."""
+    return any(re2.compile(f"(?{flags}:{atom})").search(chars) is not None for flags in ("", "i"))
 
 
 def _written(node: _Node) -> str:

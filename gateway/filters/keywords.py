@@ -10,7 +10,7 @@ are found anywhere.
 import re
 import string
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -44,6 +44,10 @@ _ALNUM: Final = string.ascii_letters + string.digits
 _SIGNS: Final = "013457@$!|+8"
 _LEET: Final = str.maketrans(_SIGNS + "l", "oieastasiitb" + "i")
 _SIGN: Final = re.compile(f"[{re.escape(_SIGNS)}]")
+
+
+WordLookup = tuple[Callable[[str], Sequence[object]], frozenset[str]]
+"""Finds what may be a keyword, or the first word of one; and all that a keyword's word may begin with."""
 
 
 @dataclass(slots=True)
@@ -88,6 +92,7 @@ class _Automaton:
         self._found: Final = ahocorasick_rs.AhoCorasick(list(entries), implementation=kind) if entries else None
         self._prefixes: Final = frozenset(prefixes)
         self._phrase_prefixes: Final = frozenset(phrase_prefixes)
+        self._word_prefixes: Final = self._prefixes | self._phrase_prefixes
         self._anywhere: Final = any(not char.isalnum() or is_unspaced(char) for char in "".join(prefixes))
         self._max_chars: Final = max(map(len, prefixes), default=0)
         self._max_phrase_chars: Final = max(
@@ -117,8 +122,14 @@ class _Automaton:
         if self._anywhere:
             return self.hold(text, anywhere=False)
         at = len(text.rstrip(_ALNUM))
-        last = text[at:]
-        return at if last in self._prefixes or last in self._phrase_prefixes else len(text)
+        return at if text[at:] in self._word_prefixes else len(text)
+
+    @property
+    def lookup(self) -> "WordLookup | None":
+        """How to skim words that are a space apart; None where keywords may begin elsewhere."""
+        if self._found is None or self._anywhere:
+            return None
+        return self._found.find_matches_as_indexes, self._word_prefixes
 
     def hold(self, text: str, *, anywhere: bool) -> int:
         """Return where a keyword may have begun that the text's end cuts off; its length if nowhere."""
@@ -182,6 +193,8 @@ class KeywordFinder:
             [expression(LABEL, _SPREAD, _spread_check(spread), _SPREAD_HINT)], form="skeleton"
         )
         self._spreads: Final = bool(spread)
+        self.lookup: Final = None if leetspeak else self._exact.lookup
+        """How to skim folded ASCII words; None if that isn't enough."""
 
     def find(self, view: View) -> list[Span]:
         """Return every keyword."""

@@ -104,7 +104,7 @@ class PlainChunks:
         self._template: Final = template
         self._screener: Final = screener
         self._decided: Final = screener.rules.skimmer.decided
-        self._said = before + held
+        self._said: str = before + held
         """What waits, behind the last character that has left."""
         self._before_chars = len(before)
         self._waiting: Final[deque[tuple[bytes, int]]] = deque()
@@ -112,7 +112,7 @@ class PlainChunks:
         if held:  # of a chunk that was edited
             self._waiting.append((template.frame(held), len(held)))
         self.text: Final = template.text
-        self.released = ""
+        self.released: str = ""
         """The text of the frames that the last `take` returned."""
 
     def take(self, frame: bytes, text: str) -> bytes | None:
@@ -124,32 +124,32 @@ class PlainChunks:
         at = self._decided(said, before)
         if at < 0:
             return None
-        if at == len(said) and not waiting:
-            self.released = text
-            self._leave(text, "")
-            return frame
-        waiting.append((frame, len(text)))
-        clear, out = at - before, b""
-        while waiting and waiting[0][1] <= clear:
-            left, chars = waiting.popleft()
-            clear -= chars
-            out += left
-        if out:
-            end = at - clear
-            self.released = said[before:end]
-            self._leave(self.released, said[end:])
+        clear = at - before
+        if clear == len(said) - before and not waiting:
+            out = frame
+            clear = 0
         else:
-            self.released = ""
-            self._said = said
+            out = b""
+            waiting.append((frame, len(text)))
+            while waiting and waiting[0][1] <= clear:
+                left, chars = waiting.popleft()
+                clear -= chars
+                out += left
+            if not out:
+                self.released, self._said = "", said
+                return out
+        end = at - clear
+        self.released = said[before:end]
+        if said[end - 1].isascii():
+            self._said = said[end - 1 :]
+            self._before_chars = 1
+        else:
+            last = last_read(self.released) or said[:before]
+            self._said = last + said[end:]
+            self._before_chars = len(last)
         return out
 
     def give_back(self) -> None:
         """Leave the text that waits to the screener, which gives it out with the next chunk."""
         before = self._before_chars
         self._screener.take_back(self._said[:before], self._said[before:])
-
-    def _leave(self, text: str, rest: str) -> None:
-        last = text[-1]
-        before = last if last.isascii() else last_read(text) or self._said[: self._before_chars]
-        self._before_chars = len(before)
-        self._said = before + rest
