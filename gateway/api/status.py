@@ -29,6 +29,7 @@ class StatusEndpoints:
     async def readyz(self, request: Request) -> Response:
         """Answer 200 when every model has a worker that is up and limits can be counted or done without, else 503.
 
+        Adapters that no worker has are told of, but the models of the file are served without them.
         Without Redis the gateway isn't ready where `redis.on_failure` is `closed`: it refuses requests then. Otherwise
         it serves on, and the answer only tells who counts.
         """
@@ -40,6 +41,8 @@ class StatusEndpoints:
         body: dict[str, object] = {"status": "ready" if ready else "not ready"}
         if models:
             body["models"] = models
+        if adapters := services.fleet.adapter_problems():
+            body["adapters"] = adapters
         if wrong := self._misconfigured():
             body["misconfigured"] = wrong
         if lost := self._lost_sources():

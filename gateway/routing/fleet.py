@@ -179,12 +179,20 @@ class Fleet:
         self._listeners.remove(listener)
 
     def problems(self) -> dict[str, str]:
-        """Return, per model without a usable worker, why; empty when every model can be served."""
-        return {
-            model.name: "; ".join(f"{w.id}: {_trouble(model, w)}" for w in model.workers) or "it has no workers"
-            for model in self.models
-            if not any(_serves(model, worker) for worker in model.workers)
-        }
+        """Return, per model without a usable worker, why; empty when every model can be served, but for adapters."""
+        return _problems(self.bases)
+
+    def adapter_problems(self) -> dict[str, str]:
+        """Return, per adapter that no usable worker has, why: it may be loaded, or was unloaded, at run time."""
+        return _problems(model for model in self.models if model.base is not None)
+
+
+def _problems(models: Iterable[ServedModel]) -> dict[str, str]:
+    return {
+        model.name: "; ".join(f"{w.id}: {_trouble(model, w)}" for w in model.workers) or "it has no workers"
+        for model in models
+        if not any(_serves(model, worker) for worker in model.workers)
+    }
 
 
 def _serves(model: ServedModel, worker: Worker) -> bool:

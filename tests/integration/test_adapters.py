@@ -101,6 +101,9 @@ def test_an_adapter_is_loaded_and_unloaded_for_all_replicas(
         redis = {"url": redis_server.url, "prefix": "adapters"}
         here, there = (start(start_gateway, workers, ["support"], redis=redis) for _ in range(2))
         assert (status_of(here), status_of(there)) == (503, 503)
+        ready = ask(here.port, request(method="GET", path="/readyz"))
+        assert ready.status == 200, "a gateway whose adapters aren't loaded yet serves its models"
+        assert "has not loaded support" in json.loads(ready.body)["adapters"][ADAPTED]
         loaded = admin(here, "POST", "/adapters", {"model": ADAPTED, "path": adapter})
         assert loaded.status == 200, loaded
         assert [worker["path"] for worker in json.loads(loaded.body)["workers"]] == [adapter] * 2

@@ -148,3 +148,14 @@ def test_nobody_waits_for_a_place_at_a_worker_without_the_adapter() -> None:
     assert not adapter.full
     worker.note_adapters({"support": "/a"})
     assert adapter.full
+
+
+def test_an_adapter_that_nobody_has_is_no_models_problem() -> None:
+    """It is told of by itself: it may be loaded later."""
+    base = make_model(make_workers(1))
+    adapter = make_model([], name="google/gemma-3-1b-it", served_name="support", base=base)
+    fleet = make_fleet(base, adapter)
+    assert fleet.problems() == {}
+    assert fleet.adapter_problems() == {adapter.name: "w0: it has not loaded support"}
+    base.workers[0].note_adapters({"support": "/a"})
+    assert fleet.adapter_problems() == {}
