@@ -24,16 +24,19 @@ def head_key(salt: str, served_name: str, fields: Mapping[str, Any]) -> int:
     """Return the key of a request to a worker, `fields` being its body. Adapters of one base share nothing."""
     if "prompt" in fields:
         return ring_key("\0".join((salt, served_name, _of_prompt(fields["prompt"]))))
-    head = [salt, served_name]
+    head = f"{salt}\0{served_name}"
     room = HEAD_CHARS
     for message in fields["messages"]:
         role, content = message["role"], message.get("content")
         text: str = content if isinstance(content, str) else "\0".join(map(_of_part, content or ()))
-        head += role, text[:room]
-        room -= len(text)
-        if room <= 0 or role == "user":
+        if len(text) >= room:
+            head = f"{head}\0{role}\0{text[:room]}"
             break
-    return ring_key("\0".join(head))
+        head = f"{head}\0{role}\0{text}"
+        if role == "user":
+            break
+        room -= len(text)
+    return ring_key(head)
 
 
 def _of_prompt(prompt: str | Sequence[Any]) -> str:

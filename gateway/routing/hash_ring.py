@@ -13,40 +13,36 @@ from zlib import crc32
 POINTS: Final = 64
 """Of a worker of weight 1."""
 MAX_POINTS: Final = 1_024
-_SLOT_BITS: Final = 16
-_KEY_BYTES: Final = 6
-_SPREAD: Final = 0x9E3779B97F4A7C15
-"""2**64 by the golden ratio, odd: brings near numbers far apart."""
+_POINT_BYTES: Final = 4
 
 
 def ring_key(text: str) -> int:
-    """Return the key of a text, the same on every gateway.
+    """Return the key of a text, 32 bits, the same on every gateway.
 
     A checksum is enough, at a third of a hash's cost: who makes two texts collide only has them served by one worker.
     """
-    return (crc32(text.encode("utf-8", "surrogatepass")) * _SPREAD >> 16) & ((1 << 8 * _KEY_BYTES) - 1)
+    return crc32(text.encode("utf-8", "surrogatepass"))
 
 
 class HashRing:
     """The ring of a set of workers, each known by its slot."""
 
-    __slots__ = ("_points", "slots")
+    __slots__ = ("points", "slots")
 
     def __init__(self, members: Sequence[tuple[str, float]]) -> None:
         """`members`: id and weight of each worker, in the order of their slots."""
-        points: list[int] = []
+        points: list[tuple[int, str, int]] = []
         for slot, (name, weight) in enumerate(members):
             count = max(1, min(MAX_POINTS, round(POINTS * weight)))
-            stream = shake_128(name.encode()).digest(count * _KEY_BYTES)
+            stream = shake_128(name.encode()).digest(count * _POINT_BYTES)
             points.extend(
-                int.from_bytes(stream[at : at + _KEY_BYTES], "big") << _SLOT_BITS | slot
-                for at in range(0, len(stream), _KEY_BYTES)
+                (int.from_bytes(stream[at : at + _POINT_BYTES], "big"), name, slot)
+                for at in range(0, len(stream), _POINT_BYTES)
             )
         points.sort()
-        self._points = points
-        self.slots = [point & ((1 << _SLOT_BITS) - 1) for point in points]
+        self.points = [point for point, _, _ in points]
+        self.slots = [slot for _, _, slot in points]
 
     def start(self, key: int) -> int:
-        """Return where in `slots` the key's own is; behind the last comes the first."""
-        start = bisect_left(self._points, key << _SLOT_BITS)
-        return start if start < len(self._points) else 0
+        """Return where in `slots` the key's own is, counted from the end: from there on indexes go once around."""
+        return bisect_left(self.points, key) - len(self.points)

@@ -40,12 +40,12 @@ class EngineLoad(Struct, frozen=True):
 class Observer(Protocol):
     """Is told what changes the choice among workers."""
 
-    def loaded(self, slot: int) -> None:
-        """Note that the load of the worker in this slot has changed."""
+    def loaded(self, slot: int, requests: int) -> None:
+        """Note that the worker in this slot has so many requests now."""
         ...
 
-    def freed(self, slot: int) -> None:
-        """Note that a request has ended there."""
+    def freed(self, slot: int, requests: int) -> None:
+        """Note that one has ended there; it has so many now."""
         ...
 
     def changed(self) -> None:
@@ -116,19 +116,19 @@ class Worker:
 
     def take(self) -> None:
         """Count a request that is sent there; `release` must follow."""
-        self.in_flight += 1
+        self.in_flight = requests = self.in_flight + 1
         if self._observer is not None:
             if self.breaker.state == "half-open":
                 self.breaker.begin_trial()
                 self._tell()
             else:
-                self._observer.loaded(self._slot)
+                self._observer.loaded(self._slot, requests)
 
     def release(self) -> None:
         """Count a request that has ended there, however it ended."""
-        self.in_flight -= 1
+        self.in_flight = requests = self.in_flight - 1
         if self._observer is not None:
-            self._observer.freed(self._slot)
+            self._observer.freed(self._slot, requests)
 
     @property
     def elsewhere(self) -> float:

@@ -8,7 +8,7 @@ weight. When one engine tells nothing any more, that of all others is ignored to
 """
 
 import random
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection
 from itertools import accumulate
 from typing import Final, Protocol
@@ -54,6 +54,7 @@ class WorkerSet:
         "_ring",
         "_room",
         "_scores",
+        "_scoring",
         "_total",
         "_turn",
         "_weight",
@@ -71,6 +72,9 @@ class WorkerSet:
         self._room = room
         self._alone = workers[0] if len(workers) == 1 and limit is None else None
         self._ring = HashRing([(w.id, w.weight) for w in workers]) if balance == "prefix" and not self._alone else None
+        self._scoring = self._ring is None or limit is not None
+        """Whether each change of a load makes a new score. On a ring scores only tell who is usable; those who are
+        chosen without a key have them brought up to date."""
         self._turn = 0
         self._weight = 1.0
         self._weights = [worker.weight for worker in workers]
@@ -84,20 +88,19 @@ class WorkerSet:
             worker.attach(self if self._alone is None else None, slot)
         self._arrange()
 
-    def loaded(self, slot: int) -> None:
-        """Note a worker's new load."""
-        worker = self.workers[slot]
-        requests = worker.in_flight
-        self._total += requests - self._in_flight[slot]
-        self._in_flight[slot] = requests
-        if worker.usable:
+    def loaded(self, slot: int, requests: int) -> None:
+        """Note that a worker has so many requests now."""
+        in_flight = self._in_flight
+        self._total += requests - in_flight[slot]
+        in_flight[slot] = requests
+        if self._scoring and (worker := self.workers[slot]).usable:
             self._scores[slot] = (requests + 1 + self._elsewhere[slot]) / self._weights[slot]
             if self._limit is not None and not self._has_place(worker, self._limit):
                 self._scores[slot] = _NEVER
 
-    def freed(self, slot: int) -> None:
-        """Note that a request has ended at a worker."""
-        self.loaded(slot)
+    def freed(self, slot: int, requests: int) -> None:
+        """Note that a request has ended at a worker, which has so many now."""
+        self.loaded(slot, requests)
         if self._room is not None:
             self._room.freed()
             if len(self._room):
@@ -143,6 +146,12 @@ class WorkerSet:
             return self._next()
         return self._least_loaded(rng)
 
+    def _score_all(self) -> None:
+        scoring, self._scoring = self._scoring, True
+        for slot, worker in enumerate(self.workers):
+            self.loaded(slot, worker.in_flight)
+        self._scoring = scoring
+
     def _arrange(self) -> None:
         self._in_turn = [worker for worker in self.workers if worker.usable]
         self._cumulative = list(accumulate(worker.weight for worker in self._in_turn))
@@ -150,8 +159,7 @@ class WorkerSet:
         known = all(worker.engine is not None for worker in self._in_turn)
         self._elsewhere = [worker.elsewhere if known else float(worker.shared) for worker in self.workers]
         self._scores = [_NEVER] * len(self.workers)
-        for slot in range(len(self.workers)):
-            self.loaded(slot)
+        self._score_all()
 
     def _let_in(self, room: Room, worker: Worker) -> None:
         while worker.usable and (self._limit is None or self._has_place(worker, self._limit)):
@@ -164,6 +172,8 @@ class WorkerSet:
     def _least_loaded(self, rng: random.Random) -> Worker | None:
         """Return the one with the least load for its weight; ties at random, so that gateways don't herd."""
         scores = self._scores
+        if not self._scoring:
+            self._score_all()
         lowest = min(scores)
         if lowest == _NEVER:
             return None
@@ -192,15 +202,17 @@ class WorkerSet:
         """Return the first worker of the ring, from the key on, that has no more than its bound allows."""
         share = BOUND * (self._total + 1) / self._weight
         in_flight, weights, scores, slots = self._in_flight, self._weights, self._scores, ring.slots
-        passed = {slot for slot, worker in enumerate(self.workers) if worker in tried} if tried else set[int]()
-        start = ring.start(key)
-        for at in range(start - len(slots), start):
+        start = bisect_left(ring.points, key) - len(slots)
+        passed: set[int] | None = {slot for slot, w in enumerate(self.workers) if w in tried} if tried else None
+        for at in range(start, start + len(slots)):
             slot = slots[at]
-            if slot in passed:
+            if passed is not None and slot in passed:
                 continue
             requests = in_flight[slot]
             if (requests < ALWAYS_ROOM or requests < share * weights[slot]) and scores[slot] != _NEVER:
                 return self.workers[slot]
+            if passed is None:
+                passed = set()
             passed.add(slot)
             if len(passed) == len(in_flight):
                 break

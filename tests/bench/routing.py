@@ -27,7 +27,7 @@ def microseconds_per_request(balance: Balance, count: int) -> float:
     chosen_from = WorkerSet(workers, balance)
     for worker in workers:
         worker.see_engine(EngineLoad(running=3, waiting=rng.randrange(2), kv_use=rng.random() / 2, generated_tokens=0))
-    keys = [rng.getrandbits(48) if balance == "prefix" else None for _ in range(_ROUNDS)]
+    keys = [rng.getrandbits(32) if balance == "prefix" else None for _ in range(_ROUNDS)]
     open_requests: deque[Worker] = deque()
     for key in keys[: count * _IN_FLIGHT_PER_WORKER]:
         _begin(chosen_from, rng, key, open_requests)

@@ -30,7 +30,7 @@ def skewed_key(rng: random.Random) -> int:
     """The key of one of the heads, or of a prompt that nobody else sends."""
     if rng.random() < SHARING:
         return ring_key(f"head {rng.randrange(HEADS)}")
-    return rng.getrandbits(48)
+    return rng.getrandbits(32)
 
 
 def share_of_hits(outcome: Outcome) -> float:

@@ -16,7 +16,7 @@ def owners(*members: tuple[str, float]) -> list[str]:
 def test_every_gateway_finds_the_same_owner() -> None:
     """Neither order nor process changes whose a key is."""
     assert owners(("a", 1), ("b", 1), ("c", 1)) == owners(("c", 1), ("a", 1), ("b", 1))
-    assert ring_key("salt and model") == 139_870_420_749_624
+    assert ring_key("salt and model") == 1_605_705_920
 
 
 def test_one_that_leaves_moves_only_its_own_keys() -> None:
@@ -40,5 +40,9 @@ def test_every_worker_is_on_the_ring() -> None:
 
 def test_behind_the_last_point_comes_the_first() -> None:
     """The highest key has an owner, too."""
-    ring = HashRing([("a", 1)])
-    assert ring.start((1 << 48) - 1) == 0
+    ring = HashRing([("a", 1), ("b", 1)])
+    assert ring.start((1 << 32) - 1) == 0
+    assert ring.start(0) == -len(ring.slots)
+    start = ring.start(ring.points[5])
+    around = [ring.slots[at] for at in range(start, start + len(ring.slots))]
+    assert around == ring.slots[5:] + ring.slots[:5]
