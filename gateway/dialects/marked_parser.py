@@ -37,6 +37,7 @@ class State(IntEnum):
     WHOLE_JSON = auto()
     REASONING = auto()
     HEAD = auto()
+    POSITIONAL = auto()
     ARGUMENTS = auto()
     SPAN = auto()
     AFTER_CALL = auto()
@@ -71,6 +72,9 @@ class MarkedParser:
         """Where text goes that turned out to be no call."""
         self._held: list[str] = []
         self._held_chars = 0
+        self._ordered: list[str] = []
+        """A call whose arguments have no keys."""
+        self._ordered_chars = 0
         self._call: CallReader | None = None
         self._end_due = False
         """A call ended in text that had no place in it: its end marker is still to come."""
@@ -85,6 +89,7 @@ class MarkedParser:
             State.WHOLE_JSON: self._json,
             State.REASONING: self._reasoning,
             State.HEAD: self._call_head,
+            State.POSITIONAL: self._positional,
             State.ARGUMENTS: self._arguments,
             State.SPAN: self._span,
             State.AFTER_CALL: self._after_call,
@@ -284,8 +289,29 @@ class MarkedParser:
                 self._no_call(State.SPAN)
             case Verdict.NO_CALL:
                 self._no_call(self._back)
+            case Verdict.POSITIONAL:
+                self._state = State.POSITIONAL
+                self._ordered = [self._head]
+                self._ordered_chars = len(self._head)
             case Verdict.UNDECIDED:
                 pass
+
+    def _positional(self, token: str) -> None:
+        """Arguments without keys are held up to the marker behind them."""
+        if token in self._syntax.markers:
+            self._positional_ends(token)
+            return
+        self._ordered.append(token)
+        self._ordered_chars += len(token)
+        if self._ordered_chars > MAX_HELD_CHARS:
+            self._head = "".join(self._ordered)
+            self._ordered = []
+            self._no_call(self._back)
+
+    def _positional_ends(self, token: str) -> None:
+        self._head = "".join(self._ordered)
+        self._ordered = []
+        self._head_ends(token)
 
     def _head_ends(self, token: str) -> None:
         """A marker, or the end of the text, before any brace."""
@@ -380,6 +406,8 @@ class MarkedParser:
                 return bool(call.left)
             case State.HEAD:
                 self._head_ends("")
+            case State.POSITIONAL:
+                self._positional_ends("")
             case State.WHOLE_JSON | State.MAYBE_THOUGHT | State.START:
                 self._end_of_start()
             case State.REASONING:
@@ -402,10 +430,10 @@ class MarkedParser:
 
 
 _JSON_HEAD: Final = re.compile(
-    r"""(?:```(?:json|tool_code)?\s*)?\[?\s*\{\s*["'](?:name|function|tool_name)["']\s*:\s*["'](?P<name>[^"']*)["']"""
+    r"""(?:```(?:json|tool_code)?\s*+)?\[?\s*+\{\s*+["'](?:name|function|tool_name)["']\s*+:\s*+["'](?P<name>[^"']*+)["']"""
 )
 _JSON_PREFIX: Final = re.compile(
-    r"(?:`{1,3}(?:[a-z_]*\s*)?)?\[?\s*(?:\{\s*(?:[\"'][a-z_]*[\"']?\s*:?\s*[\"']?[^\"']*)?)?"
+    r"(?:`{1,3}+(?:[a-z_]*+\s*+)?+)?+\[?+\s*+(?:\{\s*+(?:[\"'][a-z_]*+[\"']?+\s*+:?+\s*+[\"']?+[^\"']*+)?+)?+"
 )
 
 

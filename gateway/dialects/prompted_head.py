@@ -20,6 +20,7 @@ _KEY: Final = re.compile(r"(?P<quote>[\"'])(?P<key>\w*)(?P<end>[\"']?)\s*(?P<col
 _VALUE: Final = re.compile(r"[\"'](?P<name>[^\"'\\]*)(?P<end>[\"']?)")
 _LINE_PREFIX: Final = re.compile(r"[ \t*`-]*")
 _LINE_KEYWORD: Final = "function_call:"
+_BACKTICKS: Final = "```"
 _FENCE: Final = re.compile(r"```(?P<language>\w*)[ \t]*(?P<newline>\r?\n\s*)?")
 
 _LINE_PATTERN: Final = rf"[ \t*`-]*+(?i:{_LINE_KEYWORD})"
@@ -41,7 +42,10 @@ class Kind(IntEnum):
 
 
 def judge(head: str, tools: ToolSet, *, line_start: bool) -> Kind:
-    """What `head`, which begins with a visible character, may be the beginning of."""
+    """What `head`, which begins with a visible character, may be the beginning of.
+
+    Once decided, it stays so for every text that begins with `head`.
+    """
     kind = Kind.NONE
     if head[0] in "[{":
         kind = _list(head, tools) if head[0] == "[" else _object(head, tools)
@@ -91,8 +95,10 @@ IN_FENCE: Final = re.compile(rf"\n[^\S\n]*+(?:```|{_LINE_PATTERN})")
 
 
 def judge_in_fence(head: str, tools: ToolSet) -> Kind:
-    """The same in a fence of other code, where only a `FUNCTION_CALL:` line counts."""
-    return _bounded(_line(head, tools), head)
+    """The same in a fence of other code, where only a `FUNCTION_CALL:` line counts; NONE: the fence may end here."""
+    if head.startswith(_BACKTICKS):
+        return Kind.NONE
+    return Kind.MAYBE if _BACKTICKS.startswith(head) else _bounded(_line(head, tools), head)
 
 
 def _bounded(kind: Kind, head: str) -> Kind:
@@ -178,7 +184,7 @@ def _line(head: str, tools: ToolSet) -> Kind:
 
 def _fence(head: str, tools: ToolSet) -> Kind:
     if len(head) < 3:
-        return Kind.MAYBE if "```".startswith(head) else Kind.NONE
+        return Kind.MAYBE if _BACKTICKS.startswith(head) else Kind.NONE
     fence = _FENCE.match(head)
     if fence is None:
         return Kind.NONE

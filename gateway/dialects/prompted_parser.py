@@ -22,16 +22,22 @@ from gateway.dialects.python_calls import read_call_line, read_calls
 from gateway.dialects.reply import ReplyBuilder, ReplyRules
 from gateway.dialects.tool_set import ToolSet
 
-_TRIGGER: Final = re.compile(
-    r"""\[(?=\s{0,64}(?:\w|\{(?:\s{0,64}(?:["']\w|["']?\Z)|\s{64})|\Z)|\s{64})"""
-    r"""|\{(?=\s{0,64}(?:["']\w|["']?\Z)|\s{64})|<(?=t|\Z)|\n"""
+# What may begin a call, told from what can't by the characters which are there: nothing is decided here, but most text
+# passes without a closer look.
+_WORD: Final = r"[\w.:/-]{1,100}+"
+_OBJECT: Final = r"\{(?=\s{0,64}+(?:[\"'](?:[nftpai]\w{0,9}+(?:[\"']|\Z)|\Z)|\s|\Z))"
+_INSIDE: Final = (
+    rf"\[(?=\s{{0,64}}+(?:{_WORD}(?:\s{{0,8}}+(?:[(=\s]|\Z)|[\w.:/-])|\s|\Z|{_OBJECT}))|{_OBJECT}"
+    r"|<(?=t(?:o(?:o(?:l(?:[_>]|\Z)|\Z)|\Z)|\Z)|\Z)"
 )
-"""A new line, or what may begin a call inside one: what can't is left out where the next character shows it."""
-_LINE_HEAD: Final = re.compile(
-    r"""[\[{<`]|[-*][ \t*`-]{0,64}(?:[fF]|\Z|[ \t*`-])|[fF][uU][nN][cC][tT][iI][oO][nN]_[cC][aA][lL][lL]:"""
-    r"""|[\w.:/-]{1,100}(?:\s{0,8}(?:\(|\Z)|\s{9}|[\w.:/-])"""
+_KEYWORD_LINE: Final = (
+    r"[-*`][ \t*`-]{0,64}+(?:[fF]|[ \t*`-]|\Z)|```|[fF][uU][nN][cC][tT][iI][oO][nN]_[cC][aA][lL][lL]:"
 )
-"""What a line may begin with that is a call: most lines are told from that by the characters which are there."""
+_LINE: Final = rf"{_INSIDE}|{_KEYWORD_LINE}|{_WORD}(?:\s{{0,8}}+(?:[(\s]|\Z)|[\w.:/-])"
+_LINE_HEAD: Final = re.compile(_LINE)
+_TRIGGER: Final = re.compile(rf"\n[^\S\n]*+(?=(?:{_LINE})|\Z)|{_INSIDE}")
+"""A line that may begin with a call, or what may begin one inside a line."""
+_TRIGGER_IN_FENCE: Final = re.compile(rf"\n[^\S\n]*+(?=(?:{_KEYWORD_LINE})|(?i:f(?:u|\Z))|\Z)")
 _VISIBLE: Final = re.compile(r"\S")
 _FENCE_HEAD: Final = re.compile(r"```\w*[ \t]*\r?\n")
 _TAG: Final = re.compile(r"<(tool_call|tool)>")
@@ -41,6 +47,8 @@ _FENCE: Final = "```"
 _FAR_CHARS: Final = 4 * MAX_HEAD_CHARS
 _MAX_KNOWN: Final = 1024
 _MAX_KNOWN_CHARS: Final = 64
+_MAX_MISREAD: Final = 4096
+"""Texts that looked like calls to their end and were none; behind so many of them nothing is looked for."""
 
 
 class State(IntEnum):
@@ -48,6 +56,7 @@ class State(IntEnum):
     HEAD = auto()
     BODY = auto()
     TAIL = auto()
+    PLAIN = auto()
 
 
 class PromptedParser:
@@ -73,11 +82,13 @@ class PromptedParser:
         self._tracker = CallTracker()
         self._end_tag = ""
         self._tail = ""
+        self._misread = 0
         self._on: Final[dict[State, Callable[[str, int], int]]] = {
             State.TEXT: self._text,
             State.HEAD: self._in_head,
             State.BODY: self._in_body,
             State.TAIL: self._in_tail,
+            State.PLAIN: self._plain,
         }
         if prefix:
             self._scan(prefix)
@@ -124,13 +135,10 @@ class PromptedParser:
             far = self._far(text, position)
             if far > position:
                 return far
-        found = _TRIGGER.search(text, position)
-        while found and self._in_fence and found[0] != "\n":
-            found = _TRIGGER.search(text, found.end())
+        found = (_TRIGGER_IN_FENCE if self._in_fence else _TRIGGER).search(text, position)
         if found is None:
-            self._out.content(text[position:])
-            return len(text)
-        if found[0] == "\n":
+            return self._plain(text, position)
+        if found[0][0] == "\n":
             self._line_start = True
             self._out.content(text[position : found.end()])
             return found.end()
@@ -138,6 +146,10 @@ class PromptedParser:
         if found.start() > position:
             self._out.content(text[position : found.start()])
         return found.start()
+
+    def _plain(self, text: str, position: int) -> int:
+        self._out.content(text[position:])
+        return len(text)
 
     def _may_begin_line(self, text: str, start: int) -> bool:
         far = len(text) - start > _FAR_CHARS
@@ -168,36 +180,40 @@ class PromptedParser:
     # The beginning of something
 
     def _in_head(self, text: str, position: int) -> int:
-        """One character more each time: every cut gives the same beginnings to judge."""
-        head = self._head
-        judge_head = self._judge_in_fence if self._in_fence else self._judge
-        for position in range(position, len(text)):  # noqa: PLR1704, B020 - from here on
-            head += text[position]
-            kind = judge_head(head)
-            if kind is Kind.MAYBE:
-                continue
-            self._head = head
-            if kind is Kind.NONE:
-                return position + self._no_call()
-            self._begin(kind)
-            return position + 1
-        self._head = head
-        return len(text)
+        """Takes the shortest beginning that is decided: what is decided stays so, whatever follows.
 
-    def _judge(self, head: str) -> Kind:
+        It is found by doubling and halving, so that no beginning is judged once per character.
+        """
+        judge_head = judge_in_fence if self._in_fence else self._judge
+        fresh = text[position : position + MAX_HEAD_CHARS + 1 - len(self._head)]
+        kind = judge_head(self._head + fresh, self._tools)
+        if kind is Kind.MAYBE:
+            self._head += fresh
+            return position + len(fresh)
+        undecided, decided = 0, len(fresh)
+        probe = 1
+        while decided - undecided > 1:
+            found = judge_head(self._head + fresh[:probe], self._tools)
+            if found is Kind.MAYBE:
+                undecided = probe
+                probe = min(2 * probe, (undecided + decided) // 2)
+            else:
+                decided, kind = probe, found
+                probe = (undecided + decided) // 2
+        self._head += fresh[:decided]
+        if kind is Kind.NONE:
+            return position + decided - 1 + self._no_call()
+        self._begin(kind)
+        return position + decided
+
+    def _judge(self, head: str, tools: ToolSet) -> Kind:
         known = self._known[self._line_start]
         kind = known.get(head)
         if kind is None:
-            kind = judge(head, self._tools, line_start=self._line_start)
+            kind = judge(head, tools, line_start=self._line_start)
             if len(known) < _MAX_KNOWN and len(head) <= _MAX_KNOWN_CHARS:
                 known[head] = kind
         return kind
-
-    def _judge_in_fence(self, head: str) -> Kind:
-        if head == _FENCE:
-            self._in_fence = False
-            return Kind.NONE
-        return Kind.MAYBE if _FENCE.startswith(head) else judge_in_fence(head, self._tools)
 
     def _no_call(self) -> int:
         """The first of the held text is content, the rest may still begin something.
@@ -288,7 +304,13 @@ class PromptedParser:
         """What was held is no call."""
         self._in_fence = self._in_fence or self._kind is Kind.FENCE
         tail = self._tail if self._state is State.TAIL else ""
-        self._release("".join(self._pieces) + tail)
+        self._no_calls("".join(self._pieces) + tail)
+
+    def _no_calls(self, text: str) -> None:
+        self._release(text)
+        self._misread += 1
+        if self._misread > _MAX_MISREAD:
+            self._state = State.PLAIN
 
     def _settle(self) -> bool:
         """The candidate is complete: calls, or text; returns whether it was calls."""
@@ -296,7 +318,7 @@ class PromptedParser:
         calls = self._read(text)
         if calls is None:
             tail = self._tail if self._state is State.TAIL else ""
-            self._release(text + tail)
+            self._no_calls(text + tail)
             return False
         for tool, arguments in calls:
             self._out.call(tool.name, arguments)

@@ -91,6 +91,7 @@ def _read_call(reader: LiteralReader, tools: ToolSet) -> tuple[DeclaredTool, str
 
 
 def _read_arguments(reader: LiteralReader, tool: DeclaredTool) -> dict[str, Raw]:
+    keys = tool.view.keys
     positional: list[Raw] = []
     named: dict[str, Raw] = {}
     while not reader.take(")"):
@@ -102,13 +103,12 @@ def _read_arguments(reader: LiteralReader, tool: DeclaredTool) -> dict[str, Raw]
             if not isinstance(spread, dict):
                 raise NotALiteral
             named |= spread
-        elif named:
+        elif named or len(positional) == len(keys):
             raise NotALiteral
         else:
             positional.append(reader.value())
         if not reader.take(",") and reader.skip_space() != ")":
             raise NotALiteral
-    keys = tool.view.keys
-    if len(positional) > len(keys) or not named.keys().isdisjoint(keys[: len(positional)]):
+    if not named.keys().isdisjoint(keys[: len(positional)]):
         raise NotALiteral
     return {**dict(zip(keys, positional, strict=False)), **named}

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dialects.history import AnsweredCall
+from gateway.dialects.prompted_head import Kind, judge, judge_in_fence
 from gateway.dialects.prompted_parser import PromptedParser
 from gateway.dialects.prompted_text import FunctionCallStyle, JsonStyle, PromptedStyle, PythonStyle, ToolCodeStyle
 from gateway.dialects.reply import ReplyRules
@@ -119,3 +120,19 @@ def test_time_is_linear_in_hostile_text(before: str, piece: str) -> None:
         read_reply(parser(), [text[at : at + 16] for at in range(0, len(text), 16)])
 
     assert_linear(read)
+
+
+begun = st.sampled_from(("[", "{", "<", "`", "```", "-", "*", "f", "any", "p"))
+
+
+@settings(deadline=None)
+@given(st.builds(str.__add__, begun, fragments), st.booleans(), st.booleans())
+def test_what_is_decided_about_a_beginning_stays_decided(text: str, line_start: bool, in_fence: bool) -> None:
+    """So the shortest decided beginning can be searched by halving."""
+    kinds = [
+        judge_in_fence(text[:end], TOOLS) if in_fence else judge(text[:end], TOOLS, line_start=line_start)
+        for end in range(1, len(text) + 1)
+    ]
+    decided = [kind for kind in kinds if kind is not Kind.MAYBE]
+    assert len(set(decided)) <= 1
+    assert kinds == [Kind.MAYBE] * (len(kinds) - len(decided)) + decided

@@ -1,52 +1,72 @@
-"""Replies of a megabyte that are made to take long, in every dialect."""
+"""Replies that are made to take long, in every dialect and however they are cut."""
 
+import os
 import time
 from collections.abc import Callable
 
 import pytest
 
-from gateway.dialects.events import ReplyParser
-from gateway.dialects.json_calls import read_whole_json
-from gateway.dialects.marked_parser import MarkedParser
-from gateway.dialects.marked_syntax import FUNCTIONGEMMA, GEMMA_4
-from gateway.dialects.prompted_parser import PromptedParser
-from gateway.dialects.reply import ReplyRules
-from gateway.dialects.tool_set import DeclaredTool, ToolSet
-from tests.support.replies import ids, read_reply
+from tests.support.hostile import Hostile, hostile_texts
+from tests.support.linear import assert_linear
+from tests.support.replies import read_reply
 
-TOOLS = ToolSet([DeclaredTool("any", "any", "", {})])
-PARSERS: dict[str, tuple[Callable[[], ReplyParser], str]] = {
-    "gemma4": (
-        lambda: MarkedParser(GEMMA_4, TOOLS, ReplyRules(ids()), whole_json=read_whole_json),
-        "<|tool_call>call:any{a:",
-    ),
-    "functiongemma": (
-        lambda: MarkedParser(FUNCTIONGEMMA, TOOLS, ReplyRules(ids())),
-        "<start_function_call>call:any{a:",
-    ),
-    "prompted": (lambda: PromptedParser(TOOLS, ReplyRules(ids())), "[any(a="),
-}
-BRACKETS = ("[", "{", "(", "[{(", "[]", "{}", "<")
-QUOTES = ('"', "'", '" ', '"a', '\\"', '"""', "`", '",')
+TEXTS = list(hostile_texts())[:: 1 if os.environ.get("TESTS_FULL") else 37]
+BRACKETS = [text for text in hostile_texts() if set(text.piece) <= set("[]{}()<")]
+SIZES = (0, 1, 16, 1000)
 CHARS = 1_000_000
 
 
-@pytest.mark.parametrize("dialect", PARSERS)
-@pytest.mark.parametrize("inside", [False, True], ids=["as text", "in a call"])
-def test_a_megabyte_of_brackets_takes_under_a_second(dialect: str, inside: bool) -> None:
-    """Whole, as in an answer that isn't streamed; a quadratic parser would take hours. CPU time, on average."""
-    make, call = PARSERS[dialect]
-    started = time.process_time()
-    for bracket in BRACKETS:
-        read_reply(make(), [(call if inside else "") + bracket * (CHARS // len(bracket))])
-    assert time.process_time() - started < len(BRACKETS)
+def cut(text: str, size: int) -> list[str]:
+    """Pieces of `size` characters; 0: the text whole."""
+    return [text[at : at + size] for at in range(0, len(text), size)] if size else [text]
 
 
-@pytest.mark.parametrize("dialect", PARSERS)
-def test_a_megabyte_of_quotes_in_an_open_call_takes_under_a_second(dialect: str) -> None:
-    """A string that seems to end again and again. CPU time, on average."""
-    make, call = PARSERS[dialect]
+def seconds(run: Callable[[], object]) -> float:
+    """CPU time of this process."""
     started = time.process_time()
-    for quote in QUOTES:
-        read_reply(make(), [call + quote * (CHARS // len(quote))])
-    assert time.process_time() - started < len(QUOTES)
+    run()
+    return time.process_time() - started
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_time_is_linear_in_hostile_text(size: int) -> None:
+    """Four times the text takes about four times as long: a quadratic parser would take sixteen."""
+    for hostile in TEXTS:
+
+        def read(chars: int, hostile: Hostile = hostile) -> None:
+            read_reply(hostile.parser(), cut(hostile.text(chars), size))
+
+        try:
+            assert_linear(read, small=3_000)
+        except AssertionError:
+            pytest.fail(f"{hostile} in pieces of {size}")
+
+
+@pytest.mark.parametrize("size", [0, 16])
+@pytest.mark.parametrize("dialect", ["gemma4", "functiongemma", "prompted"])
+def test_a_megabyte_of_brackets_takes_under_a_second(dialect: str, size: int) -> None:
+    """What a quiet core of 2024 does in a second: twenty million steps of a loop, timed in the same run."""
+    texts = [text for text in BRACKETS if text.dialect == dialect]
+    texts = texts[:: 1 if os.environ.get("TESTS_FULL") else len(texts) // 6]
+    share = CHARS // 10
+
+    def read() -> None:
+        for text in texts:
+            read_reply(text.parser(), cut(text.text(share), size))
+
+    def count() -> None:
+        for _ in range(2 * len(texts)):
+            steps = 0
+            while steps < CHARS:
+                steps += 1
+
+    assert any(seconds(read) < seconds(count) for _ in range(4))
+
+
+@pytest.mark.parametrize("piece", ["f(n=1) x\n", "[f(n=1)]x", "<tool>f() x</tool>", '{"name":"f"} '])
+def test_thousands_of_texts_that_look_like_calls_are_text(piece: str) -> None:
+    """So is what comes behind them, however it is cut."""
+    parser = next(text.parser for text in hostile_texts() if text.dialect == "prompted")
+    text = "x " + piece * 5000
+    assert read_reply(parser(), [text]).content == text
+    assert read_reply(parser(), cut(text, 1000)).content == text

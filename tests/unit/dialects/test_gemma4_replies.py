@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from gateway.dialects import marked_parser
 from gateway.dialects.control_tokens import BREAKER
 from gateway.dialects.marked_parser import MarkedParser
 from gateway.dialects.marked_syntax import GEMMA_4
@@ -170,6 +171,12 @@ def test_a_call_ends_the_thought(end: str) -> None:
             {"location": "Paris"},
             id="q: positional",
         ),
+        pytest.param(
+            f"{OPEN}call:f:\n BEGIN_ARG:\n{{(a)}}\nEND_ARG\nBEGIN_ARG:7END_ARG{END}",
+            "f",
+            {"q": "{(a)}", "n": 7},
+            id="q: brackets in what is positional",
+        ),
         pytest.param(call("any", "x:108.2"), "any", {"x": 108.2}, id="v: a number in two deltas"),
         pytest.param(call("functions.f", "n:1"), "f", {"n": 1}, id="a prefix from training"),
         pytest.param(f"{OPEN}call:f{END}", "f", {}, id="no braces"),
@@ -306,3 +313,31 @@ def test_frames_of_plain_content_pass() -> None:
     assert not reader.passes(b'{"choices":[{"delta":{"content":"end"},"finish_reason":"stop"}]}')
     reader.feed(" <")
     assert not reader.passes(frame)
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["BEGIN_ARG:\n1", "BEGIN_ARG:1END_ARG x", "BEGIN_ARG:1END_ARG" * 3, "BEGIN_ARG:", "BEGIN_ARG:" * 100],
+)
+def test_arguments_without_keys_that_fit_no_schema_are_text(written: str) -> None:
+    """Unfinished, with something behind them, or more than the tool has."""
+    text = f"{OPEN}call:f:\nBEGIN_ARG:0END_ARG\n{written}{END}"
+    reply = read(text)
+    assert (reply.content, reply.calls) == (text, [])
+
+
+def test_arguments_without_keys_are_held_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then they are text, and what follows is read on."""
+    monkeypatch.setattr(marked_parser, "MAX_HELD_CHARS", 100)
+    text = f"{OPEN}call:f:\nBEGIN_ARG:{'x' * 100}"
+    for pieces in ([text, call("any", "")], [*text, *call("any", "")]):
+        reply = read_reply(parser(), pieces)
+        assert (reply.content, reply.calls) == (text, [("any", "{}")])
+
+
+@pytest.mark.parametrize("begun", [OPEN, f"{OPEN}call:", f"{OPEN}call:f", "call:", f"<call>{' ' * 10}"])
+def test_white_space_where_a_name_is_due_ends_what_looked_like_a_call(begun: str) -> None:
+    """At 512 characters, whole and in pieces; a search that gives back what it took would take days."""
+    text = begun + " " * 100_000 + "x"
+    assert read_reply(parser(), [text]).content == text
+    assert read_reply(parser(), [text[at : at + 100] for at in range(0, len(text), 100)]).content == text
