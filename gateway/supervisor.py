@@ -113,6 +113,9 @@ class Supervisor:
         """Who serves, by index of the socket."""
         self._alive: set[Serving] = set()
         """These, and those that come or go."""
+        self._deaf: set[Serving] = set()
+        """Those that come: a signal to reload would end a process that doesn't know of it yet."""
+        self._reloads = 0
         self._watchers: set[asyncio.Task[None]] = set()
         self._ending = asyncio.Event()
         self._rolling: asyncio.Task[None] | None = None
@@ -122,7 +125,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ending.set)
-        loop.add_signal_handler(signal.SIGHUP, self._send, signal.SIGHUP)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         loop.add_signal_handler(signal.SIGUSR2, self._roll_soon)
         starting = asyncio.create_task(self._start_all(), name="start")
         ending = asyncio.create_task(self._ending.wait(), name="end")
@@ -171,12 +174,18 @@ class Supervisor:
             os.close(writing)
         serving = Serving(place.name, process)
         self._alive.add(serving)
+        self._deaf.add(serving)
+        reloads = self._reloads
         try:
             if not await _comes(reading):
                 raise StartError(await self._stop(serving))
         except BaseException:
             await self._stop(serving)
             raise
+        finally:
+            self._deaf.discard(serving)
+        if reloads != self._reloads:
+            _signal(serving, signal.SIGHUP)
         return serving
 
     def _watch(self, index: int, serving: Serving) -> None:
@@ -225,10 +234,11 @@ class Supervisor:
 
     # All of them
 
-    def _send(self, number: signal.Signals) -> None:
-        for serving in self._alive:
-            with contextlib.suppress(ProcessLookupError):
-                serving.process.send_signal(number)
+    def _reload(self) -> None:
+        """Tell every process to read the file again; one that comes is told when it serves."""
+        self._reloads += 1
+        for serving in self._alive - self._deaf:
+            _signal(serving, signal.SIGHUP)
 
     def _roll_soon(self) -> None:
         if self._rolling is None or self._rolling.done():
@@ -258,6 +268,11 @@ class Supervisor:
         host, port = self._sockets[0].getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         print(f"gateway ready on http://{shown}:{port}", flush=True)  # noqa: T201  # the contract's ready line
+
+
+def _signal(serving: Serving, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        serving.process.send_signal(number)
 
 
 async def _comes(reading: int) -> bool:

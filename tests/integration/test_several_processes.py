@@ -152,6 +152,18 @@ def test_all_are_replaced_without_a_lost_request(gateway: GatewayProcess, sim_wo
     assert not children(gateway) & before
 
 
+def test_a_reload_during_a_replacement_reaches_the_new_ones(gateway: GatewayProcess) -> None:
+    """SIGHUP doesn't end a process that is just being started: it is told when it serves."""
+    before = children(gateway)
+    gateway.signal(signal.SIGUSR2)
+    until(lambda: len(children(gateway)) > PROCESSES)
+    gateway.signal(signal.SIGHUP)
+    until(lambda: any(line["message"] == "every process has been replaced" for line in gateway.logs))
+    assert not children(gateway) & before
+    assert not any("could be started" in line["message"] for line in gateway.logs)
+    until(lambda: sum("version 2 is in force" in line["message"] for line in gateway.logs) >= PROCESSES + 1)
+
+
 def test_a_broken_file_ends_a_replacement_and_nothing_else(gateway: GatewayProcess) -> None:
     """The old processes serve on."""
     before = children(gateway)
