@@ -21,6 +21,7 @@ from gateway.pipeline.screening_reply import OutputScreening, ScreenedEditor
 from gateway.values import RequestId
 
 ROUNDS = 7
+TURNS = 25
 CHUNKS = 2_000
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _ASCII = (
@@ -44,9 +45,9 @@ def _text(unit: str, chars: int) -> str:
     return (unit * (chars // len(unit) + 1))[:chars]
 
 
-def _microseconds(run: Callable[[], object], times: int) -> float:
+def _microseconds(run: Callable[[], object], times: int, rounds: int = ROUNDS) -> float:
     best = float("inf")
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         started = time.process_time()
         for _ in range(times):
             run()
@@ -93,22 +94,36 @@ def _stream(editor: Callable[[], ChunkEditor | None], chunks: list[bytes]) -> Ca
 def _streams() -> None:
     words = _text(_ASCII, CHUNKS * 5).split(" ")
     chunks = [_chunk(f" {word}") for word in words]
-    passed = _microseconds(_stream(lambda: None, chunks), 5) / len(chunks)
-    print(f"\nus per chunk of one word, passed as it is: {passed:.2f}; more with rules for answers:")
     rules: dict[str, tuple[FilterRule, ...]] = {
         "four keywords": (KeywordsRule(("violence", "hate", "illegal", "harmful")),),
+        "four keywords with leetspeak": (KeywordsRule(("violence", "hate", "illegal", "harmful"), leetspeak=True),),
         "10,000 keywords": (_keywords(10_000),),
         "email, phone, cards, IBAN": (PiiRule(("email", "phone", "credit_card", "iban")),),
         "10,000 keywords and all personal data": (_keywords(10_000), PiiRule(get_args(PiiType))),
     }
+    runs = {"passed": _stream(lambda: None, chunks)}
     for name, listed in rules.items():
-        policy = compile_policy("bench", FilterSettings(output=listed))
+        for choices in (1, 2):
+            said = name if choices == 1 else f"{name}, of two choices"
+            runs[said] = _stream(_screened(listed, choices), chunks)
+    best = dict.fromkeys(runs, float("inf"))
+    for _ in range(TURNS):  # in turns: what else the machine does meets all alike
+        for name, run in runs.items():
+            best[name] = min(best[name], _microseconds(run, 1, rounds=1) / len(chunks))
+    passed = best.pop("passed")
+    print(f"\nus per chunk of one word, passed as it is: {passed:.2f}; more with rules for answers:")
+    for name, cost in best.items():
+        print(f"{name:55} {cost - passed:9.2f}")
 
-        def editor(policy: object = policy) -> ChunkEditor:
-            screening = OutputScreening(policy, RequestRecord(RequestId("r"), "chat", 0.0))  # type: ignore[arg-type]
-            return ScreenedEditor(screening, None, model="gemma", choices=1)
 
-        print(f"{name:50} {_microseconds(_stream(editor, chunks), 3) / len(chunks) - passed:9.2f}")
+def _screened(listed: tuple[FilterRule, ...], choices: int) -> Callable[[], ChunkEditor]:
+    policy = compile_policy("bench", FilterSettings(output=listed))
+
+    def editor() -> ChunkEditor:
+        screening = OutputScreening(policy, RequestRecord(RequestId("r"), "chat", 0.0))
+        return ScreenedEditor(screening, None, model="gemma", choices=choices)
+
+    return editor
 
 
 if __name__ == "__main__":
