@@ -1,8 +1,10 @@
 """`dialect: engine`: the worker parses. The request passes as it came, the reply's known quirks are mended."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from gateway.dialects.control_tokens import MarkerGuard
 from gateway.dialects.conversation import normalise
@@ -32,7 +34,8 @@ class _Told:
     """What becomes of a request's tools, whatever the conversation is."""
 
     plan: ToolPlan
-    tools: Sequence[object]
+    tools: msgspec.Raw | None
+    """As the client's, made harmless and written already: every request with these tools is given the same."""
 
 
 class EngineDialect:
@@ -49,7 +52,7 @@ class EngineDialect:
         plan = told.plan
         conversation = normalise(request.messages, variant, guard, tools=OpenAIHistory())
         fields: dict[str, object] = {"messages": conversation.messages}
-        if told.tools:
+        if told.tools is not None:
             fields["tools"] = told.tools
             named = {"type": "function", "function": {"name": plan.named}} if plan.named else plan.choice
             fields["tool_choice"] = named
@@ -78,7 +81,7 @@ def _tell(request: ChatRequest, guard: MarkerGuard) -> _Told:
         }
         for tool, function in zip(plan.declared, declarations_of(plan, guard).functions, strict=True)
     ]
-    return _Told(plan, tools)
+    return _Told(plan, msgspec.Raw(msgspec.json.encode(tools)) if tools else None)
 
 
 def mend_choice(choice: dict[str, Any]) -> None:

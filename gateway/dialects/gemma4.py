@@ -4,9 +4,11 @@ The worker gets the tools with `tool_choice: "none"` and `skip_special_tokens: f
 declarations, nothing parses the reply, and its raw text comes back with all markers (measured on vLLM 0.32).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from gateway.dialects.constraints import CallSyntax
 from gateway.dialects.control_tokens import MarkerGuard
@@ -34,8 +36,8 @@ class _Told:
     """What becomes of a request's tools, whatever the conversation is."""
 
     plan: ToolPlan
-    tools: Sequence[object]
-    """As the template takes them."""
+    tools: msgspec.Raw | None
+    """As the template takes them, written already: every request with these tools is given the same."""
     neutralised: bool
     enforcement: Enforcement | None
     """Without a thought before the answer. None: a call has to be made, and how depends on what it is begun with."""
@@ -55,7 +57,7 @@ class Gemma4Dialect:
         plan = told.plan
         conversation = normalise(request.messages, variant, guard, tools=OpenAIHistory())
         fields: dict[str, object] = {"messages": conversation.messages, "skip_special_tokens": False}
-        if told.tools:
+        if told.tools is not None:
             fields["tools"] = told.tools
             fields["tool_choice"] = "none"
         prefix = _call_prefix(plan, conversation)
@@ -104,7 +106,9 @@ def _tell(request: ChatRequest, guard: MarkerGuard) -> _Told:
         for function in declarations.functions
     ]
     enforcement = None if plan.must_call else enforce(request, plan, _FORM, "")
-    return _Told(plan, tools, declarations.neutralised, enforcement)
+    return _Told(
+        plan, msgspec.Raw(msgspec.json.encode(tools)) if tools else None, declarations.neutralised, enforcement
+    )
 
 
 def _call_prefix(plan: ToolPlan, conversation: Conversation) -> str:

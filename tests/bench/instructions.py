@@ -200,12 +200,14 @@ class Load:
     limits: bool = False
     filters: bool = False
     dialect: str = "auto"
+    chunks: int = 0
+    """Of each stream, where it is streams that are counted."""
 
     @property
     def options(self) -> list[str]:
         """The command line that says so."""
         named = [f"--{name}" for name in ("stream", "tools", "call", "limits", "filters") if getattr(self, name)]
-        return [*named, "--dialect", self.dialect]
+        return [*named, "--dialect", self.dialect, "--chunks", str(self.chunks)]
 
     @property
     def configuration(self) -> dict[str, object]:
@@ -261,10 +263,13 @@ async def serve_requests(request: bytes, count: int, end: bytes, load: Load) -> 
 
 def run(count: int, load: Load) -> None:
     """Serves `count` requests, or one stream of so many chunks."""
-    reads = streamed_answer(count, call=load.call, dialect=load.dialect) if load.stream else unary_answer()
+    whole = load.chunks or not load.stream
+    reads = (
+        streamed_answer(load.chunks or count, call=load.call, dialect=load.dialect) if load.stream else unary_answer()
+    )
     declared: dict[str, object] = {"tools": [_TOOL]} if load.tools or load.call else {}
     serving = (
-        serve_requests(_request(stream=True, **declared), 1, b"0\r\n\r\n", load)
+        serve_requests(_request(stream=True, **declared), count if whole else 1, b"0\r\n\r\n", load)
         if load.stream
         else serve_requests(_request(**declared), count, b"}", load)
     )
@@ -317,16 +322,17 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--limits", action="store_true", help="count under limits that a Redis keeps")
     parser.add_argument("--filters", action="store_true", help="screen what comes in")
     parser.add_argument("--dialect", default="auto", help="of the model; `engine` passes tools on untouched")
+    parser.add_argument("--chunks", type=int, default=0, help="with --stream: count streams of so many chunks")
     parser.add_argument("--serve", type=int, metavar="N", help="only serve N, to run under a tool of yours")
     args = parser.parse_args(argv)
-    load = Load(args.stream, args.tools, args.call, args.limits, args.filters, args.dialect)
+    load = Load(args.stream, args.tools, args.call, args.limits, args.filters, args.dialect, args.chunks)
     if args.serve:
         run(args.serve, load)
     elif args.breakdown:
         print(breakdown(args.count, load))
     else:
         used = instructions_of(_WARM_UP + args.count, load) - instructions_of(_WARM_UP, load)
-        print(f"{used / args.count:,.0f} instructions per {'chunk' if args.stream else 'request'}")
+        print(f"{used / args.count:,.0f} instructions per {'chunk' if args.stream and not args.chunks else 'request'}")
     return 0
 
 

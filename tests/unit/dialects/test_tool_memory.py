@@ -7,11 +7,13 @@ import pytest
 
 from gateway.dialects import tool_memory
 from gateway.dialects.control_tokens import MarkerGuard
+from gateway.dialects.marked_syntax import GEMMA_4
 from gateway.dialects.registry import dialect_for
 from gateway.dialects.tool_memory import ToolMemory
 from gateway.errors import InvalidRequest
 from gateway.routing.catalog import VARIANTS
 from gateway.wire.chat import ChatRequest
+from tests.support.model_text import DIALECTS
 
 GUARD = MarkerGuard("gemma3")
 
@@ -19,7 +21,7 @@ GUARD = MarkerGuard("gemma3")
 def request(name: str, question: str = "hi", **more: Any) -> ChatRequest:
     tools = [{"type": "function", "function": {"name": name, "description": "d" * 100}}]
     messages = [{"role": "user", "content": question}]
-    return msgspec.convert({"model": "m", "messages": messages, "tools": tools, **more}, ChatRequest)
+    return msgspec.convert({"model": "m", "messages": messages, "tools": tools} | more, ChatRequest)
 
 
 class Maker:
@@ -114,3 +116,34 @@ def test_nothing_of_one_conversation_is_in_the_next(dialect: Any) -> None:
     ]
     assert bodies[0] == bodies[2]
     assert bodies[1] == bodies[0].replace(b"first", b"second")
+
+
+@pytest.mark.parametrize("dialect", [*DIALECTS, "engine"])
+@pytest.mark.parametrize("more", [{}, {"tool_choice": "required"}, {"parallel_tool_calls": False}], ids=str)
+def test_whatever_is_done_to_one_request_the_next_is_the_same(dialect: Any, more: dict[str, Any]) -> None:
+    """Everything in it that can be changed is, down to the last list; what is remembered stays."""
+    variant = VARIANTS["gemma-4-31B-it" if dialect == "gemma4" else "gemma-3-4b-it"]
+    guard = MarkerGuard(variant.family)
+    strict = {"name": "a", "strict": True, "parameters": {"type": "object", "properties": {"n": {"enum": [1, 2]}}}}
+    bodies: list[bytes] = []
+    for _ in range(3):
+        asked = request("a", tools=[{"type": "function", "function": strict}], **more)
+        prepared = dialect_for(dialect).prepare(asked, variant, guard, lambda: "id")
+        ids = {marker: number for number, marker in enumerate(GEMMA_4.markers)}
+        sent = prepared.for_worker(ids) if prepared.for_worker else {}
+        bodies.append(msgspec.json.encode([prepared.fields, sent]))
+        spoil(prepared.fields)
+        spoil(sent)
+    assert bodies[1:] == bodies[:1] * 2
+
+
+def spoil(value: Any) -> None:
+    """Changes all that can be changed."""
+    if isinstance(value, dict):
+        for member in value.values():
+            spoil(member)
+        value["spoilt"] = True
+    elif isinstance(value, list):
+        for item in value:
+            spoil(item)
+        value.append("spoilt")
