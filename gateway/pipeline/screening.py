@@ -59,11 +59,12 @@ class InputScreening:
         if self._findings.blocked_by is not None:
             return text
         rules = self.policy.input if kind == "untrusted" else self._trusted
-        screened = screen_text(rules, self._findings, text, json=kind == "arguments", placeholders=self.placeholders)
+        cleared = screen_text(rules, self._findings, text, json=kind == "arguments", placeholders=self.placeholders)
+        screened = text if self._findings.blocked_by is not None else cleared
         self._texts.append(screened)
         if kind == "untrusted":
             self.asked = screened
-        return text if self._findings.blocked_by is not None else screened
+        return screened
 
     async def prompt(self, prompt: Prompt, param: str, *, keep_end: bool) -> Prompt:
         """Return the prompts of a completion or the inputs of embeddings. Raises InvalidRequest."""
