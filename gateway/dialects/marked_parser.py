@@ -26,8 +26,9 @@ from gateway.dialects.tool_set import ToolSet
 
 _LABEL: Final = "thought\n"
 _MAX_EMPTY_THOUGHTS: Final = 64
-_TO_PARSE: Final = re.compile(rb'<| "|\\[nrtu]|"finish_reason":"')
-"""What makes a frame worth a look: a marker, white space at the end of a string, the answer's end."""
+_PLAIN_FRAME: Final = re.compile(rb'"content":"[^"\\<]*[^"\\<\s]"')
+"""Text without a marker, an escape, or white space at its end."""
+_END_FRAME: Final = b'"finish_reason":"'
 
 
 class State(IntEnum):
@@ -112,8 +113,13 @@ class MarkedParser:
 
     def passes(self, frame: bytes) -> bool:
         """Whether the frame is plain content, with nothing held and nothing to look into."""
-        idle = self._state is State.CONTENT and not self._lexer.holds and self._out.plain
-        return idle and _TO_PARSE.search(frame) is None
+        return (
+            self._state is State.CONTENT
+            and _PLAIN_FRAME.search(frame) is not None
+            and frame.find(_END_FRAME) < 0
+            and not self._lexer.holds
+            and self._out.plain
+        )
 
     def _read(self, tokens: list[str]) -> None:
         for token in tokens:

@@ -110,8 +110,13 @@ class PromptedParser:
 
     def passes(self, frame: bytes) -> bool:
         """Whether the frame is plain content that can begin no call."""
-        idle = self._state is State.TEXT and not self._line_start and self._out.plain
-        return idle and _END_FRAME not in frame and _PLAIN_FRAME.search(frame) is not None
+        return (
+            self._state is State.TEXT
+            and not self._line_start
+            and _PLAIN_FRAME.search(frame) is not None
+            and frame.find(_END_FRAME) < 0
+            and self._out.plain
+        )
 
     def _scan(self, text: str) -> None:
         position = 0
