@@ -54,6 +54,8 @@ class EngineSpec:
     gpu: bool = False
     max_model_len: int = 4096
     kv_cache_gb: int = 1
+    runtime_adapters: bool = False
+    """Whether whoever reaches the port may load adapters from any path of this machine: for tests."""
 
     @property
     def url(self) -> str:
@@ -140,6 +142,8 @@ def environment(spec: EngineSpec) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
     }
+    if spec.runtime_adapters:
+        shared["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
     if spec.gpu:
         return shared
     return shared | {

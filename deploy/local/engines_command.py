@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(options: argparse.Namespace, places: Places, children: list[Child]) -> NoReturn:
     gemma3, double = prepare(places)
     specs = {
-        GEMMA3.variable: engine.EngineSpec(gemma3, options.gemma3_port),
+        GEMMA3.variable: engine.EngineSpec(gemma3, options.gemma3_port, runtime_adapters=True),
         GEMMA4_DOUBLE.variable: engine.EngineSpec(double, options.gemma4_port),
     }
     children += [engine.start(spec, places) for spec in specs.values()]

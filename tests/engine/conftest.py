@@ -56,7 +56,7 @@ def _engines(request: pytest.FixtureRequest) -> Iterator[dict[str, RealEngine]]:
             places = Places.from_environment()
             checkpoints = dict(zip(FIXTURES, prepare(places), strict=True))
             for name in missing:
-                spec = engine.EngineSpec(checkpoints[name], engine.free_port())
+                spec = engine.EngineSpec(checkpoints[name], engine.free_port(), runtime_adapters=name == "gemma3")
                 started = engine.start(spec, places)
                 found[name] = RealEngine(spec.url, spec.checkpoint.model, ADAPTERS.get(name), started)
         yield found
