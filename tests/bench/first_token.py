@@ -1,8 +1,9 @@
 """How much later the first token comes through the gateway: `python -m tests.bench.first_token [--rounds 5]`.
 
-Streams arrive at random at half of what the candidate can do: the rate at which it uses half of its core, found first
-by its CPU time per stream. The same arrivals go straight to the mock worker in turn with each candidate. What is added
-is the difference of the medians, and of the 99th percentiles, of time to first text.
+Streams arrive at random at the rate that would use half of the candidate's core by what a stream costs at a low rate.
+At a higher one it costs less, so the table says what was used. The same arrivals go straight to the mock worker in
+turn with each candidate. What is added is the difference of the medians, and of the 99th percentiles, of time to first
+text.
 """
 
 import argparse
@@ -48,7 +49,7 @@ def arrivals(target: Running, rate: float, seconds: float, chunks: int) -> tuple
 
 
 def half_load(target: Running, chunks: int) -> float:
-    """Streams a second that use half of the candidate's core."""
+    """Streams a second that use half of the candidate's core, at most."""
     before = process_tree.cpu_s(target.pid)
     _, _, streams = arrivals(target, _CALIBRATION_RATE, _CALIBRATION_S, chunks)
     return _HALF * streams / (process_tree.cpu_s(target.pid) - before)
