@@ -42,7 +42,7 @@ _TEXTS = frozenset({"message", "chore", "event"})
 """Pools of proper names, things and short texts, which nobody can list: most values are drawn from all words instead.
 A model that was taught with the pools alone wrote their words for others that begin alike."""
 _REFUSALS = ("Sorry, I have no function for that.", "I am sorry, I can't do that with the functions that I have.")
-_SHARES = {"one": 52, "same twice": 19, "two tools": 14, "plain": 11, "beyond": 4}
+_SHARES = {"one": 52, "same twice": 19, "two tools": 14, "plain": 12, "beyond": 3}
 """Per cent of the kinds of question; `beyond`: what none of the declared tools can do."""
 
 
@@ -275,9 +275,10 @@ class DialogueMaker:
         rng, known = self._rng, self._vocabulary
         if pool in _NAMES:
             parts = rng.choices((1, 2), (75, 25))[0]
-            made = [self._word().capitalize() if rng.random() < 0.3 else rng.choice(known.names) for _ in range(parts)]
+            made = [self._odd().capitalize() if rng.random() < 0.4 else rng.choice(known.names) for _ in range(parts)]
         elif pool in _THINGS:
-            made = [rng.choice(known.words) for _ in range(rng.choices((1, 2), (75, 25))[0])]
+            parts = rng.choices((1, 2), (75, 25))[0]
+            made = [self._odd() if rng.random() < 0.35 else rng.choice(known.words) for _ in range(parts)]
         elif pool in _TEXTS:
             made = [rng.choice(known.words) for _ in range(rng.randint(2, 6))]
             made[0] = made[0].capitalize() if pool == "message" else made[0]
@@ -316,10 +317,18 @@ class DialogueMaker:
             case "path":
                 made = f"{rng.choice(_FOLDERS)}{self._word()}.{rng.choice(('txt', 'md', 'py', 'json', 'log', 'csv'))}"
             case "word":
-                made = self._word() if rng.random() < 0.5 else rng.choice(self._vocabulary.words)
+                made = self._odd() if rng.random() < 0.5 else rng.choice(self._vocabulary.words)
             case _:
                 raise ValueError(f"no pool and no kind of value is called {kind}")
         return made
+
+    def _odd(self) -> str:
+        return self._blend() if self._rng.random() < 0.6 else self._word()
+
+    def _blend(self) -> str:
+        """The beginning of one word and the end of another: spelled like a word, of several tokens."""
+        begin, end = self._rng.sample(self._vocabulary.words, 2)
+        return begin[: 1 + len(begin) // 2] + end[1 + len(end) // 2 :]
 
     def _word(self) -> str:
         pairs = zip(self._rng.choices("bdfgklmnprstvz", k=3), self._rng.choices("aeiou", k=3), strict=True)
