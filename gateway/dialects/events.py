@@ -74,9 +74,10 @@ class ReplyParser(Protocol):
         """What was held, and the end. `reason` is the worker's `finish_reason`."""
         ...
 
-    def passes(self, frame: bytes) -> bool:
-        """Whether the frame, the JSON of a streamed chunk with this choice's delta, may go to the client as it is.
+    @property
+    def idle(self) -> bool:
+        """Whether plain text, if it came next, would leave as it is and change nothing: it need not be fed.
 
-        True also tells the parser that it has gone: don't feed it. False says nothing: feed its text.
+        Plain: printable, without quotes, backslashes, `[`, `{` and `<`, and without white space at its end.
         """
         ...

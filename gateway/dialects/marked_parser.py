@@ -26,9 +26,6 @@ from gateway.dialects.tool_set import ToolSet
 
 _LABEL: Final = "thought\n"
 _MAX_EMPTY_THOUGHTS: Final = 64
-_PLAIN_FRAME: Final = re.compile(rb'"content":"[^"\\<]*[^"\\<\s]"')
-"""Text without a marker, an escape, or white space at its end."""
-_END_FRAME: Final = b'"finish_reason":"'
 
 
 class State(IntEnum):
@@ -111,15 +108,10 @@ class MarkedParser:
             pass
         return self._out.finish(reason)
 
-    def passes(self, frame: bytes) -> bool:
-        """Whether the frame is plain content, with nothing held and nothing to look into."""
-        return (
-            self._state is State.CONTENT
-            and _PLAIN_FRAME.search(frame) is not None
-            and frame.find(_END_FRAME) < 0
-            and not self._lexer.holds
-            and self._out.plain
-        )
+    @property
+    def idle(self) -> bool:
+        """Whether text without a marker would be content, with nothing held before it."""
+        return self._state is State.CONTENT and not self._lexer.holds and self._out.plain
 
     def _read(self, tokens: list[str]) -> None:
         for token in tokens:

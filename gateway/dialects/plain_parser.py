@@ -19,7 +19,7 @@ class PlainParser:
     def finish(self, reason: str) -> list[Event]:
         return self._out.finish(reason)
 
-    def passes(self, frame: bytes) -> bool:
+    @property
+    def idle(self) -> bool:
         """Never: a marker may begin in any piece, and these replies are rare."""
-        del frame
         return False

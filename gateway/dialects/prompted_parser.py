@@ -41,8 +41,6 @@ _TRIGGER_IN_FENCE: Final = re.compile(rf"\n[^\S\n]*+(?=(?:{_KEYWORD_LINE})|(?i:f
 _VISIBLE: Final = re.compile(r"\S")
 _FENCE_HEAD: Final = re.compile(r"```\w*[ \t]*\r?\n")
 _TAG: Final = re.compile(r"<(tool_call|tool)>")
-_PLAIN_FRAME: Final = re.compile(rb'"content":"[^"\\\[{<]*[^"\\\[{<\s]"')
-_END_FRAME: Final = b'"finish_reason":"'
 _FENCE: Final = "```"
 _FAR_CHARS: Final = 4 * MAX_HEAD_CHARS
 _MAX_KNOWN: Final = 1024
@@ -108,15 +106,10 @@ class PromptedParser:
         self._out.content(self._head)
         return self._out.finish(reason)
 
-    def passes(self, frame: bytes) -> bool:
-        """Whether the frame is plain content that can begin no call."""
-        return (
-            self._state is State.TEXT
-            and not self._line_start
-            and _PLAIN_FRAME.search(frame) is not None
-            and frame.find(_END_FRAME) < 0
-            and self._out.plain
-        )
+    @property
+    def idle(self) -> bool:
+        """Whether plain text can begin no call here."""
+        return self._state is State.TEXT and not self._line_start and self._out.plain
 
     def _scan(self, text: str) -> None:
         position = 0

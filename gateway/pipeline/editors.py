@@ -22,6 +22,7 @@ from gateway.dialects.events import (
     Unfit,
 )
 from gateway.errors import WorkerError
+from gateway.pipeline.frame_form import is_plain
 from gateway.values import Usage
 from gateway.wire.chunks import (
     Chunk,
@@ -142,11 +143,17 @@ class ReplyEditor:
             choice.stopped for choice in self._choices
         )
 
+    @property
+    def idle(self) -> bool:
+        """Whether chunks of plain text leave as they come."""
+        choice = self._choices[0]
+        if len(self._choices) > 1 or self._must_call or not choice.begun or choice.finish_reason is not None:
+            return False
+        return choice.parser.idle
+
     def pass_on(self, frame: bytes) -> bytes | None:
         """Return a frame that may go to the client as it came."""
-        if len(self._choices) > 1 or self._must_call or not self._chat_chunks:
-            return None
-        return frame if self._choices[0].begun and self._choices[0].parser.passes(frame) else None
+        return frame if self._chat_chunks and self.idle and is_plain(frame) else None
 
     def edit(self, data: bytes) -> list[bytes]:
         """Return the chunks to send in place of this one."""

@@ -123,6 +123,11 @@ class ReplyGatherer:
         """Whether every choice has ended, one at least before the worker did."""
         return all(text.finish_reason is not None for text in self._texts) and any(text.stopped for text in self._texts)
 
+    @property
+    def idle(self) -> bool:
+        """Never: every chunk is read."""
+        return False
+
     def pass_on(self, frame: bytes) -> None:
         """Return None: every chunk is read."""
 

@@ -12,11 +12,14 @@ from typing import Protocol
 import msgspec
 
 from gateway.errors import WorkerError
+from gateway.pipeline.frame_form import FrameForm
 from gateway.upstream.sse import FrameSplitter, data_of
 from gateway.values import Usage
 from gateway.wire.replies import NULL, ChunkView, usage_body
 
 DONE_FRAME = b"data: [DONE]\n\n"
+MAX_FORMS = 8
+"""That are learned of one stream: its frames have one or two, or each its own (log-probabilities)."""
 _CHUNK = msgspec.json.Decoder(ChunkView)
 _ENCODER = msgspec.json.Encoder()
 _TEXT_CHUNK = re.compile(
@@ -35,6 +38,11 @@ class ChunkEditor(Protocol):
     @property
     def stopped(self) -> bool:
         """Whether the client has all it asked for: the worker may be aborted."""
+        ...
+
+    @property
+    def idle(self) -> bool:
+        """Whether frames of plain text, for now, may leave like the one before without being shown to the editor."""
         ...
 
     def pass_on(self, frame: bytes) -> bytes | None:
@@ -83,9 +91,31 @@ class StreamRelay:
         self._splitter = FrameSplitter()
         self.cut = False
         """The stream is done before the worker is: abort it."""
+        self._form: FrameForm | None = None
+        self._forms_left = MAX_FORMS
+        self._known_form: FrameForm | None = None
+        """`_form`, while frames of this form leave without a look into them."""
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes as they came; return the bytes for the client, maybe none."""
+        form = self._known_form
+        if form is not None and (shown := form.shown(data)) is not None:
+            self.frames += 1
+            return shown
+        out = self._read(data)
+        self._known_form = self._form_behind(data, out)
+        return out
+
+    def _form_behind(self, came: bytes, left: bytes) -> FrameForm | None:
+        """Return the form of frames that need no look now; None while anything is held or undecided."""
+        if not self._splitter.empty or (self._editor is not None and not self._editor.idle):
+            return None
+        if self._forms_left and (found := FrameForm.of(came, left)) is not None:
+            self._forms_left -= 1
+            self._form = found
+        return self._form
+
+    def _read(self, data: bytes) -> bytes:
         tried = False
         if (
             not self._show_usage

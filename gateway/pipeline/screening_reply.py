@@ -285,6 +285,11 @@ class ScreenedEditor:
             return True
         return all(choice.ended for choice in self._choices) and any(choice.blocked for choice in self._choices)
 
+    @property
+    def idle(self) -> bool:
+        """Never: all text is screened."""
+        return False
+
     def pass_on(self, frame: bytes) -> bytes | None:
         """Take a frame with more of the text that is being written; return what may leave now, as it came."""
         plain = self._plain

@@ -102,9 +102,9 @@ def merged(out: bytes) -> dict[str, Any]:
 def replies(draw: st.DrawFn) -> tuple[DialectName, list[str]]:
     """A dialect and raw text in deltas: pieces of its syntax, and anything else."""
     name = draw(st.sampled_from(sorted(CASES)))
-    words = st.sampled_from([*CASES[name][1], " ", "Hi", "<", "{", "é"])
-    text = "".join(draw(st.lists(words | st.text(max_size=3), max_size=6)))
-    cuts = sorted(draw(st.sets(st.integers(0, len(text)), max_size=6)))
+    words = st.sampled_from([*CASES[name][1], " ", "Hi", " you", " two words", "<", "{", "é"])
+    text = "".join(draw(st.lists(words | st.text(max_size=3), max_size=10)))
+    cuts = sorted(draw(st.sets(st.integers(0, len(text)), max_size=12)))
     return name, [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
 
 

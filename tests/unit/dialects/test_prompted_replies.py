@@ -140,8 +140,13 @@ def test_prose_streams_as_it_comes() -> None:
     reader = parser()
     assert [getattr(event, "text", "") for event in reader.feed("Hello wor")] == ["Hello wor"]
     assert [getattr(event, "text", "") for event in reader.feed("ld")] == ["ld"]
-    assert reader.passes(b'{"choices":[{"delta":{"content":"word"}}]}')
-    assert not reader.passes(b'{"choices":[{"delta":{"content":"a ["}}]}')
-    assert not reader.passes(b'{"choices":[{"delta":{"content":"line\\n"}}]}')
-    assert not reader.passes(b'{"choices":[{"delta":{"content":"end"},"finish_reason":"stop"}]}')
-    assert not reader.passes(b'{"choices":[{"delta":{"content":"space "}}]}')
+
+
+@pytest.mark.parametrize(
+    ("said", "idle"), [("", False), ("Hello wor", True), ("Hello\n", False), ("Hello\nyou", True), ("Hello [", False)]
+)
+def test_plain_text_need_not_be_fed(said: str, *, idle: bool) -> None:
+    """Only where nothing before it could matter."""
+    reader = parser()
+    reader.feed(said)
+    assert reader.idle == idle
