@@ -21,6 +21,7 @@ from gateway.dialects.marked_parser import MarkedParser
 from gateway.dialects.marked_render import object_text
 from gateway.dialects.marked_syntax import FUNCTIONGEMMA
 from gateway.dialects.plain_parser import PlainParser
+from gateway.dialects.plain_text import is_plain
 from gateway.dialects.template_switches import template_switches
 from gateway.dialects.tool_memory import ToolMemory
 from gateway.dialects.tools import DeclaredFunction, ToolPlan, declarations_of, plan_tools, verbatim
@@ -75,6 +76,7 @@ class FunctionGemmaDialect:
                 "max_tokens": None,  # the rest of the context, as on the chat route; left out it is 16
             },
             parser=lambda: MarkedParser(FUNCTIONGEMMA, plan.known, rules, prefix=prefix),
+            leaves_alone=None if plan.must_call or restore or request.stop else is_plain,
             endpoint="completions",
             withheld=_WITHHELD | FORMATS if enforcement.replaces_format else _WITHHELD,
             for_worker=enforcement.for_worker,

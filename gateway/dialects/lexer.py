@@ -1,8 +1,15 @@
 """Text in pieces → markers and the text between them, whole whatever the cuts."""
 
 import re
-from collections.abc import Iterable
-from typing import Final
+from functools import cache
+
+
+@cache
+def _tables(markers: tuple[str, ...]) -> tuple[re.Pattern[str], frozenset[str]]:
+    """A pattern that splits at markers, and all that may still become one."""
+    known = sorted(markers, key=len, reverse=True)
+    prefixes = frozenset(marker[:length] for marker in known for length in range(1, len(marker)))
+    return re.compile("(" + "|".join(map(re.escape, known)) + ")"), prefixes
 
 
 class MarkerLexer:
@@ -14,10 +21,8 @@ class MarkerLexer:
 
     __slots__ = ("_held", "_pattern", "_prefixes")
 
-    def __init__(self, markers: Iterable[str]) -> None:
-        known = sorted(markers, key=len, reverse=True)
-        self._pattern: Final = re.compile("(" + "|".join(map(re.escape, known)) + ")")
-        self._prefixes: Final = frozenset(marker[:length] for marker in known for length in range(1, len(marker)))
+    def __init__(self, markers: tuple[str, ...]) -> None:
+        self._pattern, self._prefixes = _tables(markers)
         self._held = ""
 
     @property

@@ -91,14 +91,15 @@ def untouched_reply(raw: RawReply, leaves_alone: Callable[[str], bool]) -> ChatR
         return None
     (choice,) = raw.choices
     message = choice.message
-    if choice.index or message is None or not message.content or message.reasoning or message.reasoning_content:
+    if choice.index or (message is not None and (message.reasoning or message.reasoning_content)):
         return None
-    if not leaves_alone(message.content):
+    content = choice.text if message is None else message.content
+    if not content or not leaves_alone(content):
         return None
     reason = choice.finish_reason
     chosen = ChatChoice(
         index=0,
-        message=ReplyMessage(content=message.content),
+        message=ReplyMessage(content=content),
         logprobs=choice.logprobs,
         finish_reason="stop" if reason in {None, "tool_calls"} else reason,
     )

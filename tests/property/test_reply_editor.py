@@ -150,14 +150,13 @@ def test_chunks_of_text_completions_never_pass(name: DialectName) -> None:
     assert merged(b"".join(relay.feed(each + b"\n\n") for each in frames))["content"] == "Itiswarm"
 
 
-@pytest.mark.parametrize("name", ["gemma3-json", "gemma4"])
+@pytest.mark.parametrize("name", ["gemma3-json", "gemma4", "functiongemma"])
 def test_a_reply_that_no_parser_is_made_for_is_the_parsers_own(name: DialectName) -> None:
     """Both ways to a whole reply give the same one, end, log probabilities and all."""
     text = "  The capital of Denmark:\n\n1. Copenhagen, 'by' the \"sea\" - call: f, thought.\n"
     for reason in ("stop", "length", "tool_calls", None):
-        raw = RawReply(
-            [RawReplyChoice(0, ReplyMessage(content=text), finish_reason=reason)], id="chatcmpl-x", created=5
-        )
+        said = {"text": text} if name == "functiongemma" else {"message": ReplyMessage(content=text)}
+        raw = RawReply([RawReplyChoice(0, **said, finish_reason=reason)], id="chatcmpl-x", created=5)
         gatherer = ReplyGatherer(parser_of(name), choices=1, must_call=False, legacy=False)
         gatherer.add_reply(raw)
         assert untouched_reply(raw, is_plain) == gatherer.reply(None)  # type: ignore[arg-type]  # as it is before the usage
@@ -171,7 +170,8 @@ def test_a_reply_that_no_parser_is_made_for_is_the_parsers_own(name: DialectName
         [RawReplyChoice(0, ReplyMessage(content=""))],
         [RawReplyChoice(0, ReplyMessage(content="a", reasoning="b"))],
         [RawReplyChoice(1, ReplyMessage(content="a"))],
-        [RawReplyChoice(0, text="a")],
+        [RawReplyChoice(0, text="a (")],
+        [RawReplyChoice(0, text="")],
         [RawReplyChoice(0, ReplyMessage(content="a")), RawReplyChoice(1, ReplyMessage(content="a"))],
     ],
 )
@@ -180,7 +180,7 @@ def test_other_replies_are_read(choices: list[RawReplyChoice]) -> None:
     assert untouched_reply(RawReply(choices), is_plain) is None
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "functiongemma"])
+@pytest.mark.parametrize("name", CASES)
 @given(st.data())
 def test_plain_text_is_what_every_parser_leaves_alone(name: DialectName, data: st.DataObject) -> None:
     """Words that begin calls and thoughts elsewhere, white space at both ends, anything else without markup."""
