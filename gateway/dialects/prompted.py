@@ -127,7 +127,8 @@ class _TextHistory:
 
     def __init__(self, style: PromptedStyle, plan: ToolPlan) -> None:
         self._style = style
-        self._plan = plan
+        self._wire_names = {tool.name: tool.wire_name for tool in plan.known}
+        """By the client's names only: one tool's may be what another is called in the prompt."""
 
     def exchange(self, text: str, reasoning: str, calls: Sequence[AnsweredCall]) -> tuple[str, str]:
         """The texts of the model's turn and of the user's."""
@@ -138,5 +139,4 @@ class _TextHistory:
 
     def _written_name(self, name: str) -> str:
         """The name in the prompt; a tool that is no longer offered keeps the one it had."""
-        tool = self._plan.known.find(name)
-        return tool.wire_name if tool else self._style.write_name(name)
+        return self._wire_names.get(name) or self._style.write_name(name)

@@ -12,22 +12,22 @@ from gateway.routing.catalog import VARIANTS
 from gateway.routing.fleet import ServedModel
 from gateway.routing.probe import EngineProbe
 from gateway.routing.worker import Worker, WorkerState
-from gateway.values import ModelName, WorkerId
+from gateway.values import DialectName, ModelName, WorkerId
 from tests.support.raw_http import MODEL
 from tests.support.sim_worker import Fault, FaultKind, Script, Settings, SimWorker
 
 NONSENSE = ["", "[", "[" * 100_000, "null", "{}", '{"data":[null]}', '{"data":[{"id":"\\ud800"}]}', '{"data":[]}']
 
 
-def probe(url: str, served_name: str = MODEL) -> Worker:
-    """The worker's state after one probe."""
+def probe(url: str, served_name: str = MODEL, dialect: DialectName | None = None, times: int = 1) -> Worker:
+    """The worker's state after so many probes."""
     worker = Worker(WorkerId("worker"), url, None)
     variant = VARIANTS["gemma-3-270m-it"]
     model = ServedModel(
         name=ModelName(MODEL),
         variant=variant,
         served_name=served_name,
-        dialect=None,
+        dialect=dialect,
         aliases=(),
         balance="least-load",
         workers=(worker,),
@@ -38,7 +38,8 @@ def probe(url: str, served_name: str = MODEL) -> Worker:
     async def once() -> None:
         prober = EngineProbe(stop_markers, call_markers)
         try:
-            await prober.probe(model, worker)
+            for _ in range(times):
+                await prober.probe(model, worker)
         finally:
             await prober.close()
 
@@ -104,3 +105,45 @@ def test_a_broken_health_check_is_down(worker: SimWorker, kind: FaultKind, state
     found = probe(worker.url)
     assert found.state == state
     assert found.problem
+
+
+def questions(sim: SimWorker) -> int:
+    """How often the worker was asked whether it parses calls."""
+    return sum(seen.path == "/v1/chat/completions" for seen in sim.requests)
+
+
+@pytest.mark.parametrize("parses", [True, False])
+def test_a_tool_parser_is_looked_for_when_a_worker_joins(*, parses: bool) -> None:
+    """Not with every probe, but again after it was gone: it may have other flags then."""
+    with SimWorker(Settings(model=MODEL, tool_parser=parses)) as sim:
+        facts = probe(sim.url, dialect="gemma3-json", times=3).facts
+        assert facts is not None
+        assert facts.parses_calls is parses
+        assert questions(sim) == 1
+        sim.script(Script(path="/health"))
+        sim.script(Script(path="/health", fault=Fault(kind="status")))
+        assert probe(sim.url, dialect="gemma3-json", times=4).state == "up"
+        assert questions(sim) == 3
+
+
+def test_an_answer_that_tells_nothing_is_asked_for_again() -> None:
+    """An engine in trouble may have a parser or not; the worker serves meanwhile."""
+    with SimWorker(Settings(model=MODEL, tool_parser=True)) as sim:
+        trouble = Script(path="/v1/chat/completions", fault=Fault(kind="status", status=503))
+        sim.script(trouble)
+        unknown = probe(sim.url, dialect="gemma4")
+        assert unknown.state == "up"
+        assert unknown.facts is not None
+        assert unknown.facts.parses_calls is None
+        sim.script(trouble)
+        known = probe(sim.url, dialect="gemma4", times=3)
+        assert known.facts is not None
+        assert known.facts.parses_calls is True
+        assert questions(sim) == 3
+
+
+@pytest.mark.parametrize("dialect", ["engine", None])
+def test_where_a_parser_does_no_harm_nobody_asks(worker: SimWorker, dialect: DialectName | None) -> None:
+    """`engine` wants one, and without tool use there is nothing to lose."""
+    probe(worker.url, dialect=dialect)
+    assert questions(worker) == 0

@@ -32,7 +32,7 @@ SETUPS: Mapping[str, Setup] = {
     "functiongemma": Setup(
         "google/functiongemma-270m-it", "functiongemma", "functiongemma-270m-it", template="functiongemma"
     ),
-    "gemma3-json": Setup("gemma-json", "gemma3-json", "gemma-3-4b-it"),
+    "gemma3-json": Setup("gemma-json", "gemma3-json", "gemma-3-4b-it", template="gemma3-vision"),
     "gemma3-python": Setup("gemma-python", "gemma3-python", "gemma-3-12b-it"),
     "gemma3-toolcode": Setup("gemma-toolcode", "gemma3-toolcode", "gemma-3n-E4B-it"),
     "gemma3-functioncall": Setup("gemma-functioncall", "gemma3-functioncall", "gemma-2-9b-it"),
@@ -64,16 +64,20 @@ class Speaker:
         """The requests for text, in their order."""
         return self.worker.generation_requests
 
-    def will_say(self, text: str, *, delay_s: float = 0.0) -> None:
-        """The next turn of the model."""
-        self.worker.script(Script(text=text, whole_turn=True, delay_s=delay_s))
+    def will_say(self, text: str, *others: str, delay_s: float = 0.0) -> None:
+        """The next turn of the model; `others` are what further choices say."""
+        self.worker.script(Script(text=text, others=others, whole_turn=True, delay_s=delay_s))
 
     def will_call(self, *calls: Call, before: str = "", after: str = "", delay_s: float = 0.0) -> None:
-        """The next turn makes these calls, and ends as the family's models end a turn with calls."""
+        """The next turn makes these calls."""
+        self.will_say(self.turn_with(*calls, before=before, after=after), delay_s=delay_s)
+
+    def turn_with(self, *calls: Call, before: str = "", after: str = "") -> str:
+        """A turn that makes these calls, and ends as the family's models end a turn with calls."""
         text = "\n".join(part for part in (before, model_text(self.setup.dialect, calls), after) if part)
         end = _WAITS.get(self.setup.dialect)
         babble = f"{end}response:nothing{{}}{end}" if end else ""  # goes on unless the engine is told to stop there
-        self.will_say(text + babble, delay_s=delay_s)
+        return text + babble
 
 
 @contextmanager

@@ -1,8 +1,6 @@
 """Tools with openai-python, in every dialect, streamed and not. Run with openai 3.x and with openai 2.x."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import openai
@@ -10,6 +8,7 @@ import pytest
 from openai import OpenAI
 
 from tests.support.gateway_process import TEST_KEY
+from tests.support.tool_chat import EITHER_WAY, Turn, ask
 from tests.support.tool_deployment import Speaker
 from tests.support.tool_task import (
     ANSWER,
@@ -24,63 +23,12 @@ from tests.support.tool_task import (
 )
 
 BEFORE = "Let me have a look at that for you."
-EITHER_WAY = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-
-
-@dataclass
-class Turn:
-    """One answer, whole or put together from its stream."""
-
-    content: str | None
-    finish_reason: str | None
-    calls: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-
-    @property
-    def called(self) -> list[tuple[str, Any]]:
-        return [(each["function"]["name"], json.loads(each["function"]["arguments"])) for each in self.calls]
-
-    @property
-    def message(self) -> Any:
-        return {"role": "assistant", "content": self.content, "tool_calls": self.calls}
 
 
 @pytest.fixture
 def client(speaker: Speaker) -> Iterator[OpenAI]:
     with OpenAI(base_url=speaker.base_url, api_key=TEST_KEY, max_retries=0, timeout=15) as client:
         yield client
-
-
-def ask(client: OpenAI, model: str, messages: list[Any], *, stream: bool, **fields: Any) -> Turn:
-    body: dict[str, Any] = {"model": model, "messages": messages, "tools": TOOLS, **fields}
-    if not stream:
-        choice = client.chat.completions.create(**body).choices[0]
-        calls = [call.model_dump(exclude_none=True) for call in choice.message.tool_calls or ()]
-        return Turn(choice.message.content, choice.finish_reason, calls)
-    turn = Turn(None, None)
-    for chunk in client.chat.completions.create(**body, stream=True):
-        for piece in chunk.choices:
-            add(turn, piece)
-    return turn
-
-
-def add(turn: Turn, piece: Any) -> None:
-    """One chunk: a call's head comes once and before its arguments, which only ever grow."""
-    assert turn.finish_reason is None
-    turn.finish_reason = piece.finish_reason
-    if piece.delta.content:
-        turn.content = (turn.content or "") + piece.delta.content
-    for delta in piece.delta.tool_calls or ():
-        if delta.index == len(turn.calls):
-            assert delta.id
-            assert delta.type == "function"
-            turn.calls.append(
-                {"id": delta.id, "type": "function", "function": {"name": delta.function.name, "arguments": ""}}
-            )
-        else:
-            assert delta.index == len(turn.calls) - 1
-            assert delta.id is None
-            assert delta.function.name is None
-        turn.calls[delta.index]["function"]["arguments"] += delta.function.arguments or ""
 
 
 def user() -> list[Any]:

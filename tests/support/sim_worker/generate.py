@@ -94,6 +94,12 @@ def plan_choices(
     request: Sampling, script: Script, prompt: Prompt, budget: int, settings: Settings
 ) -> tuple[Choice, ...]:
     """`n` sequences of at most `budget` tokens, cut at the request's stop tokens and stop strings."""
+    scripts = [script, *(msgspec.structs.replace(script, text=other) for other in script.others)]
+    scripts += [script] * ((request.n or 1) - len(scripts))
+    return tuple(_choice(request, each, prompt, budget, settings) for each in scripts[: request.n or 1])
+
+
+def _choice(request: Sampling, script: Script, prompt: Prompt, budget: int, settings: Settings) -> Choice:
     stops = [request.stop] if isinstance(request.stop, str) else (request.stop or [])
     if script.text is not None and script.chunks is None:
         turn = rest_of_turn(script.text, prompt.text) if script.whole_turn else script.text
@@ -106,14 +112,12 @@ def plan_choices(
         pieces = list(itertools.islice(itertools.cycle(pieces or ["."]), budget))
     pieces, stopped_by = _cut_at_stop(pieces, stops)
     if len(pieces) > budget or (len(pieces) == budget and stopped_by is None):
-        choice = Choice(tuple(pieces[:budget]), script.finish_reason or "length", script.stop_reason, False, prompt)
-    elif stopped_by is not None:
-        choice = Choice(tuple(pieces), "stop", stopped_by, False, prompt)
-    else:
-        reason = script.finish_reason or "stop"
-        stop_reason = stop_token if script.stop_reason is None else script.stop_reason
-        choice = Choice(tuple(pieces), reason, stop_reason, reason == "stop", prompt)
-    return (choice,) * (request.n or 1)
+        return Choice(tuple(pieces[:budget]), script.finish_reason or "length", script.stop_reason, False, prompt)
+    if stopped_by is not None:
+        return Choice(tuple(pieces), "stop", stopped_by, False, prompt)
+    reason = script.finish_reason or "stop"
+    stop_reason = stop_token if script.stop_reason is None else script.stop_reason
+    return Choice(tuple(pieces), reason, stop_reason, reason == "stop", prompt)
 
 
 def _pieces(request: Sampling, script: Script, echo_text: str) -> list[str]:

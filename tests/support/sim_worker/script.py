@@ -57,6 +57,8 @@ class Script(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     text: str | None = None
     chunks: tuple[str, ...] | None = None
     """The pieces of the text, one token and one frame each; wins over `text`."""
+    others: tuple[str, ...] = ()
+    """What the further choices of one request say in place of `text`; those that are not named say `text`, too."""
     whole_turn: bool = False
     """`text` is all of the model's turn: what the prompt has of its beginning is not said again."""
     repeat: int = 1

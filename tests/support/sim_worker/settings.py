@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Template = Literal["gemma3", "plain", "functiongemma", "gemma4"]
+Template = Literal["gemma3", "gemma3-vision", "plain", "functiongemma", "gemma4"]
 DEFAULT_MODEL = "google/gemma-3-270m"
 
 
@@ -21,9 +21,10 @@ class Settings:
     """True answers as an engine started with ``--enable-auto-tool-choice --tool-call-parser gemma4`` does: tools are
     accepted with any choice, and what the chat route says has lost its calls."""
     template: Template = "gemma3"
-    """``gemma3`` checks turns as Gemma 3's chat template does; ``plain`` accepts every order of roles; ``gemma4``
-    renders tools, too. ``functiongemma`` is Gemma 3's template. The last two have their family's special tokens: they
-    are left out of the text unless ``skip_special_tokens`` is false, and end it where ``stop_token_ids`` say so."""
+    """``gemma3`` checks turns as Gemma 3's chat template does, and takes text only; ``gemma3-vision`` takes images;
+    ``plain`` accepts every order of roles; ``gemma4`` renders tools, too. ``functiongemma`` is Gemma 3's template. The
+    last two have their family's special tokens: they are left out of the text unless ``skip_special_tokens`` is false,
+    and end it where ``stop_token_ids`` say so."""
     embeddings: bool = True
     """False answers 404 on /v1/embeddings, as an engine that was started to generate does."""
     embedding_size: int = 640

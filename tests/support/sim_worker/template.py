@@ -17,6 +17,7 @@ from .errors import bad_request
 from .settings import Template
 
 _GEMMA_4 = Path(__file__).parents[3] / "deploy" / "local" / "templates" / "gemma4.jinja"
+_MEDIA = {f"{kind}_url": {"type": kind} for kind in ("image", "video", "audio")} | {"input_audio": {"type": "audio"}}
 _ALTERNATE = "Conversation roles must alternate user/assistant/user/assistant/..."
 
 
@@ -44,7 +45,7 @@ def render(kind: Template, body: dict[str, Any]) -> str:
     elif kind == "plain":
         rendered = render_plain(messages)
     else:
-        rendered = render_gemma3(messages)
+        rendered = render_gemma3(messages, images=kind == "gemma3-vision")
     if not body.get("continue_final_message"):
         return rendered
     begun = content_text(messages[-1].get("content")).strip()
@@ -58,8 +59,8 @@ def _gemma4_template() -> jinja2.Template:
 
 
 def _render_gemma4(messages: list[dict[str, Any]], body: dict[str, Any]) -> str:
-    """As vLLM does it: arguments of earlier calls are decoded first."""
-    decoded = [{**message, **_decoded_calls(message)} for message in messages]
+    """As vLLM does it: arguments of earlier calls are decoded first, and media parts are told by their kind alone."""
+    decoded = [{**message, **_decoded_calls(message), **_without_urls(message)} for message in messages]
     return _gemma4_template().render(
         messages=decoded,
         tools=body.get("tools"),
@@ -78,13 +79,20 @@ def _decoded_calls(message: dict[str, Any]) -> dict[str, Any]:
     return {"tool_calls": [{**call, "function": function} for call, function in zip(calls, decoded, strict=True)]}
 
 
+def _without_urls(message: dict[str, Any]) -> dict[str, Any]:
+    content = message.get("content")
+    if not isinstance(content, list):
+        return {}
+    return {"content": [_MEDIA.get(part["type"], part) for part in content]}
+
+
 def render_plain(messages: list[dict[str, Any]]) -> str:
     """Every message as a turn of its own role, whatever the order."""
     turns = [f"<start_of_turn>{m.get('role')}\n{content_text(m.get('content'))}<end_of_turn>\n" for m in messages]
     return "<bos>" + "".join(turns) + "<start_of_turn>model\n"
 
 
-def render_gemma3(messages: list[dict[str, Any]]) -> str:
+def render_gemma3(messages: list[dict[str, Any]], *, images: bool = False) -> str:
     """The prompt; raises WorkerError where the template raises."""
     if not messages:
         raise bad_request("Cannot apply chat template to an empty conversation. Provide at least one message.")
@@ -100,7 +108,7 @@ def render_gemma3(messages: list[dict[str, Any]]) -> str:
         if (role == "user") != (index % 2 == 0):
             raise bad_request(_ALTERNATE)
         name = "model" if role == "assistant" else role
-        body = _turn_content(message.get("content"))
+        body = _turn_content(message.get("content"), images=images)
         rendered.append(f"<start_of_turn>{name}\n{prefix if index == 0 else ''}{body}<end_of_turn>\n")
     rendered.append("<start_of_turn>model\n")
     return "".join(rendered)
@@ -129,21 +137,23 @@ def _system_text(content: object) -> str:
     return content_text(content)
 
 
-def _turn_content(content: object) -> str:
+def _turn_content(content: object, *, images: bool) -> str:
     if isinstance(content, str):
         return content.strip()
     if isinstance(content, list):
-        return "".join(_part_text(part) for part in content)
+        return "".join(_part_text(part, images=images) for part in content)
     return ""  # vLLM turns null content into an empty list before it renders
 
 
-def _part_text(part: object) -> str:
+def _part_text(part: object, *, images: bool) -> str:
     if isinstance(part, str):
         return part.strip()
     if isinstance(part, dict):
         kind = part.get("type")
         if kind == "text" or (kind is None and "text" in part):
             return str(part.get("text", "")).strip()
+        if kind == "image_url" and images:
+            return "<start_of_image>"
         if kind in ("image_url", "input_audio", "video_url", "audio_url"):
             raise bad_request("the model is not a multimodal model")
     raise bad_request(f"Unknown part type: {part!r}")
