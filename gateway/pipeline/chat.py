@@ -13,6 +13,7 @@ from gateway.pipeline.chat_request import ChatPlan, plan_chat
 from gateway.pipeline.deliver import answer_headers, deliver_stream, fetch_reply, gather_stream
 from gateway.pipeline.dispatch import WorkerCall
 from gateway.pipeline.editors import ReplyEditor, UnusableReplyError
+from gateway.pipeline.engine_replies import EngineEditor, mend_reply
 from gateway.pipeline.fallback import serve_or_fall_back
 from gateway.pipeline.gather import ReplyGatherer, untouched_reply
 from gateway.pipeline.limits import count_prompt, hold, prompt_tokens_of, release
@@ -29,13 +30,12 @@ from gateway.routing.fleet import ServedModel
 from gateway.routing.selection import AUTO_NAMES
 from gateway.values import Task, Usage
 from gateway.wire.chat import ChatRequest, parse_chat_request
-from gateway.wire.replies import NULL, ChatReply, RawReply, UsageBody, usage_body
+from gateway.wire.replies import ChatReply, RawReply, UsageBody, usage_body
 
 TASKS: frozenset[Task] = frozenset({"chat"})
 MAX_TRIES = 2
 """How often a model is asked whose calls are not what the request demands."""
 
-_EMPTY_LIST = msgspec.Raw(b"[]")
 _REPLY = msgspec.json.Decoder(ChatReply)
 _RAW_REPLY = msgspec.json.Decoder(RawReply)
 _ENCODER = msgspec.json.Encoder()
@@ -167,6 +167,10 @@ async def _stream(
             must_call=prepared.must_call,
             legacy=prepared.legacy,
         )
+    elif model.dialect == "engine":
+        editor = EngineEditor(
+            model=model.name, choices=plan.choices, must_call=prepared.must_call, legacy=prepared.legacy
+        )
     screened: ScreenedEditor | None = None
     if answer is not None:
         editor = screened = ScreenedEditor(answer, editor, model=model.name, choices=plan.choices)
@@ -184,7 +188,8 @@ async def _reply(
     """Return the whole reply, in the client's terms."""
     if plan.prepared.parser is None:
         reply = await fetch_reply(services, model, call, record, _REPLY)
-        _mend(reply)
+        record.usage = (reply.usage or UsageBody()).to_usage()
+        mend_reply(reply, must_call=plan.prepared.must_call, legacy=plan.prepared.legacy)
     else:
         reply = await _read_reply(services, model, plan, plan.prepared.parser, call, record)
     if not reply.choices:
@@ -222,19 +227,3 @@ async def _read_reply(
         usage = (raw.usage or UsageBody()).to_usage()
     record.usage = usage
     return gatherer.reply(usage_body(usage))
-
-
-def _mend(reply: ChatReply) -> None:
-    """Make a reply that the engine has parsed OpenAI's: both names of reasoning, no empty list of calls."""
-    for choice in reply.choices:
-        message = choice.message
-        if message.tool_calls in (NULL, _EMPTY_LIST):
-            message.tool_calls = msgspec.UNSET
-            if choice.finish_reason == "tool_calls":
-                choice.finish_reason = "stop"
-        elif message.tool_calls is not msgspec.UNSET and not message.content:
-            message.content = None
-        if not message.function_call:
-            message.function_call = msgspec.UNSET
-        reasoning = message.reasoning or message.reasoning_content or msgspec.UNSET
-        message.reasoning = message.reasoning_content = reasoning

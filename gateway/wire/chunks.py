@@ -29,6 +29,43 @@ class RawChunk(Struct):
     created: int = 0
 
 
+class ParsedFunction(Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ParsedCall(Struct):
+    """A piece of a call that the engine has parsed."""
+
+    index: int = 0
+    id: str | None = None
+    function: ParsedFunction | None = None
+
+
+class ParsedDelta(Struct):
+    """A worker's delta where the engine parses calls and thoughts."""
+
+    role: str | None = None
+    content: str | None = None
+    refusal: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[ParsedCall] | None = None
+
+
+class ParsedChoice(Struct):
+    index: int
+    delta: ParsedDelta | None = None
+    logprobs: Raw = NULL
+    finish_reason: str | None = None
+
+
+class ParsedChunk(Struct):
+    choices: list[ParsedChoice]
+    id: str = ""
+    created: int = 0
+
+
 class FunctionDelta(Struct, omit_defaults=True):
     name: str | UnsetType = UNSET
     arguments: str | UnsetType = UNSET
@@ -46,6 +83,7 @@ class ToolCallDelta(Struct, omit_defaults=True):
 class Delta(Struct, omit_defaults=True):
     role: str | UnsetType = UNSET
     content: str | UnsetType = UNSET
+    refusal: str | UnsetType = UNSET
     reasoning: str | UnsetType = UNSET
     reasoning_content: str | UnsetType = UNSET
     tool_calls: list[ToolCallDelta] | UnsetType = UNSET

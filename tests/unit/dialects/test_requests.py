@@ -9,7 +9,6 @@ import pytest
 
 from gateway.dialects.control_tokens import BREAKER, MarkerGuard
 from gateway.dialects.dialect import Prepared
-from gateway.dialects.engine import mend_choice
 from gateway.dialects.registry import dialect_for
 from gateway.errors import InvalidRequest
 from gateway.values import DialectName, Family, Variant
@@ -300,35 +299,6 @@ def test_the_engine_dialect_passes_tools_on() -> None:
     assert prepared.fields["tool_choice"] == "required"
     assert prepared.fields["parallel_tool_calls"] is False
     assert prepared.parser is None
-
-
-def test_the_engines_quirks_are_mended() -> None:
-    """What vLLM says otherwise than OpenAI."""
-    choice: dict[str, Any] = {
-        "finish_reason": "tool_calls",
-        "stop_reason": 50,
-        "token_ids": None,
-        "message": {"role": "assistant", "content": "x", "reasoning": "r", "tool_calls": []},
-    }
-    mend_choice(choice)
-    assert choice == {
-        "finish_reason": "stop",
-        "message": {"role": "assistant", "content": "x", "reasoning": "r", "reasoning_content": "r"},
-    }
-    delta: dict[str, Any] = {
-        "delta": {"content": "", "tool_calls": [{"index": 0, "id": "c", "function": {"name": "f"}}]}
-    }
-    mend_choice(delta)
-    assert delta["delta"] == {
-        "content": None,
-        "tool_calls": [{"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": ""}}],
-    }
-    later: dict[str, Any] = {"delta": {"reasoning": None, "tool_calls": [{"index": 0, "function": {"arguments": "{"}}]}}
-    mend_choice(later)
-    assert later["delta"] == {"tool_calls": [{"index": 0, "function": {"arguments": "{"}}]}
-    ended: dict[str, Any] = {"finish_reason": "stop"}
-    mend_choice(ended)
-    assert ended == {"finish_reason": "stop"}
 
 
 def test_only_text_without_tools_needs_no_parser() -> None:
