@@ -5,6 +5,7 @@ number too).
 """
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -113,6 +114,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         from gateway.supervisor import supervise  # noqa: PLC0415
 
         return supervise(_without_workers(arguments), loaded.settings.server)
+    gc.disable()  # nothing that a start makes is garbage; the server turns it on again
     from gateway.server import serve  # noqa: PLC0415
 
     return serve(file, loaded, arguments.process)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import gc
 import logging
 import math
 import os
@@ -76,6 +77,8 @@ async def _serve(file: ConfigFile, loaded: Loaded, place: ProcessPlace | None) -
     app = build_app(file, loaded, loop, place)
     loop.add_signal_handler(signal.SIGHUP, app.reloader.reload_soon)
     server = GatewayServer(_uvicorn_config(app, loaded.settings.server), place)
+    gc.freeze()  # what is there now stays: no collection stops the requests to look through it
+    gc.enable()
     if place is None:
         await server.serve()
     else:

@@ -17,7 +17,7 @@ from typing import Final
 import ahocorasick_rs
 
 from gateway.filters.expressions import Check, ExpressionFinder, expression
-from gateway.filters.folding import Folded, fold, fold_skeleton, is_unspaced, joins
+from gateway.filters.folding import Folded, fold, fold_skeleton, fold_table, is_unspaced, joins
 from gateway.filters.scanner import Scanner
 from gateway.filters.view import Span, View
 
@@ -182,6 +182,7 @@ class KeywordFinder:
 
     def __init__(self, words: Sequence[str], *, leetspeak: bool) -> None:
         exact = [(fold(word).text, _insists(word)) for word in words]
+        fold_table("skeleton")
         skeleton = [(fold_skeleton(word).text, accented) for word, (_, accented) in zip(words, exact, strict=True)]
         self._ascii: Final = all(word.isascii() for word in words)
         """Then a keyword in the plain form is one in the skeleton too, which leaves ASCII as it is."""

@@ -5,7 +5,6 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.config.model import PatternSet
-from gateway.config.pattern_syntax import read_pattern
 from gateway.filters.expressions import Expression, expression, open_tail
 
 
@@ -66,8 +65,3 @@ SETS: Final[Mapping[PatternSet, tuple[Expression, ...]]] = MappingProxyType(
 )
 UNTRUSTED_ONLY: Final[frozenset[str]] = frozenset({"injection"})
 """Labels of rules for text of users and tools: what a system prompt or a model's own turn says is no forgery."""
-
-
-def own_expressions(patterns: tuple[str, ...]) -> tuple[Expression, ...]:
-    """Return an operator's own expressions, which read the text as it is."""
-    return tuple(Expression("patterns", read_pattern(pattern)) for pattern in patterns)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from gateway.config.model import Action, FilterRule, KeywordsRule, PatternsRule, PiiRule
-from gateway.filters.expressions import ExpressionFinder, Finder
+from gateway.config.pattern_syntax import read_pattern
+from gateway.filters.expressions import Expression, ExpressionFinder, Finder
+from gateway.filters.folding import fold_table
 from gateway.filters.keywords import KeywordFinder
-from gateway.filters.pattern_sets import SETS, UNTRUSTED_ONLY, own_expressions
-from gateway.filters.pii import EXPRESSIONS
 from gateway.filters.skimming import Skimmer
 from gateway.filters.view import Span, View
 
@@ -67,7 +67,9 @@ class RuleSet:
 
 
 def compile_rules(rules: Sequence[FilterRule]) -> RuleSet:
-    """Build the rules that need no classifier."""
+    """Build the rules that need no classifier, and what they read text by."""
+    if rules:
+        fold_table("exact")
     compiled = (_compile(rule) for rule in rules)
     return RuleSet(tuple(rule for rule in compiled if rule is not None))
 
@@ -77,11 +79,17 @@ def _compile(rule: FilterRule) -> CompiledRule | None:
         case KeywordsRule(words, action, leetspeak, restore):
             return CompiledRule(KeywordFinder(words, leetspeak=leetspeak), action, restore=restore)
         case PatternsRule(None, patterns, action, restore):
-            return CompiledRule(ExpressionFinder(own_expressions(patterns), form="text"), action, restore=restore)
+            own = [Expression("patterns", read_pattern(pattern)) for pattern in patterns]
+            return CompiledRule(ExpressionFinder(own, form="text"), action, restore=restore)
         case PatternsRule(str() as name, _, action, restore):
+            # Built-in sets are read where they are used: reading them all takes longer than many a start.
+            from gateway.filters.pattern_sets import SETS, UNTRUSTED_ONLY  # noqa: PLC0415
+
             finder = ExpressionFinder(SETS[name], form="folded")
             return CompiledRule(finder, action, untrusted_only=name in UNTRUSTED_ONLY, restore=restore)
         case PiiRule(types, action, restore):
+            from gateway.filters.pii import EXPRESSIONS  # noqa: PLC0415
+
             expressions = [each for kind in dict.fromkeys(types) for each in EXPRESSIONS[kind]]
             return CompiledRule(ExpressionFinder(expressions, form="folded"), action, restore=restore)
         case _:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from gateway.config.model import RedisSettings
 from gateway.ratelimit.failover_store import FailoverStore
 from gateway.ratelimit.memory_store import MemoryStore
-from gateway.ratelimit.redis_store import build_redis_store
 from gateway.ratelimit.store import Store
 
 
@@ -19,5 +18,8 @@ def build_store(redis: RedisSettings | None, *, clock_us: Callable[[], int], rep
     local = MemoryStore(clock_us)
     if redis is None:
         return local
+    # Here, as the driver takes a while to import and not every gateway has a Redis.
+    from gateway.ratelimit.redis_store import build_redis_store  # noqa: PLC0415
+
     shared = build_redis_store(redis.url.reveal(), prefix=redis.prefix, replica=replica, rng=rng)
     return FailoverStore(shared, local, redis.on_failure)

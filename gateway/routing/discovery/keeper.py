@@ -18,7 +18,6 @@ from gateway.background import end_task
 from gateway.config.model import Discovered, KubernetesWorkers, ModelSettings
 from gateway.errors import Conflict
 from gateway.routing.discovery.endpoint import Endpoint, Publish
-from gateway.routing.discovery.kubernetes import ClusterAccess, KubernetesSource
 from gateway.routing.discovery.overrides import (
     AdapterWish,
     Overrides,
@@ -26,7 +25,6 @@ from gateway.routing.discovery.overrides import (
     OverridesUnavailableError,
     change_overrides,
 )
-from gateway.routing.discovery.resolver import DnsSource
 from gateway.routing.discovery.roster import Roster, difference
 from gateway.routing.fleet import Fleet, ServedModel
 from gateway.values import ModelName, WorkerId
@@ -235,9 +233,14 @@ async def _supervised(work: Callable[[], Coroutine[Any, Any, None]], name: str) 
 
 
 def _make_source(rng: random.Random, settings: Discovered, publish: Publish) -> Source:
+    """Return the source; what it needs is imported here, as most fleets have none."""
     if isinstance(settings, KubernetesWorkers):
+        from gateway.routing.discovery.kubernetes import ClusterAccess, KubernetesSource  # noqa: PLC0415
+
         service = settings.kubernetes
         return KubernetesSource(service, ClusterAccess.of(service), publish, rng=rng)
+    from gateway.routing.discovery.resolver import DnsSource  # noqa: PLC0415
+
     return DnsSource(settings, publish, rng=rng)
 
 
