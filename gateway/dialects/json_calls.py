@@ -13,6 +13,9 @@ Calls = Sequence[tuple[DeclaredTool, str]]
 
 _NAMES: Final = ("name", "function", "tool_name")
 _ARGUMENTS: Final = ("parameters", "arguments", "args")
+_CALLS_OWN: Final = frozenset({*_NAMES, *_ARGUMENTS, "id", "type"})
+_DECLARES: Final = "description"
+"""With this key an object tells of a tool: a model that is asked for its tools writes what it was shown."""
 _FENCED: Final = re.compile(r"\s*```(?:[a-z_]+)?[ \t]*\n(.*?)\n?\s*```\s*", re.DOTALL)
 
 
@@ -45,11 +48,11 @@ def _call_of(value: Raw, tools: ToolSet) -> tuple[DeclaredTool, str] | None:
         value = inner
     name = next((value[key] for key in _NAMES if isinstance(value.get(key), str)), None)
     tool = tools.find(name) if isinstance(name, str) else None
-    if tool is None:
+    if tool is None or _DECLARES in value:
         return None
     arguments: Raw | None = next((value[key] for key in _ARGUMENTS if key in value), None)
     if arguments is None:
-        return tool, "{}"
+        return (tool, "{}") if value.keys() <= _CALLS_OWN else None  # else it is a thing of the same name
     if isinstance(arguments, str):
         arguments = read_json(arguments)
     return (tool, to_json(arguments, tool.view)) if isinstance(arguments, dict) else None

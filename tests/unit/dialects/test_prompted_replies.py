@@ -56,6 +56,8 @@ def parser(*, prefix: str = "", **rules: object) -> PromptedParser:
         ('[f("x", 3)]', "", [("f", {"q": "x", "n": 3})]),
         ("{'name': 'f', 'parameters': {'n': 1,},}", "", [("f", {"n": 1})]),
         ('{"type":"function","function":{"name":"f","arguments":"{\\"n\\": 1}"}}', "", [("f", {"n": 1})]),
+        ('{"id": "1", "type": "function", "name": "g"}', "", [("g", {})]),
+        ('{"name": "f", "parameters": {"n": 1}, "reason": "why"}', "", [("f", {"n": 1})]),
         ("[functions.f(n=1)]", "", [("f", {"n": 1})]),
         ("[math.add(a=1)]\n", "", [("math.add", {"a": 1})]),
         (
@@ -88,6 +90,9 @@ def test_calls_in_every_style(text: str, content: str, calls: list[tuple[str, ob
         '```json\n{"a": 1}\n```',
         '{"name": "John"}',
         '{"city": "Paris"}',
+        '{"name": "f", "description": "F.", "parameters": {"type": "object", "properties": {"q": {}}}}',
+        '[{"type": "function", "function": {"name": "f", "description": "F.", "parameters": {}}}]',
+        '{"name": "f", "stars": 5}',
         '{"name": "f", "parameters": {}} is a call',
         "[1, 2, 3]",
         "[f(n=1), unknown()]",
