@@ -23,6 +23,7 @@ from gateway.dialects.events import (
 )
 from gateway.errors import WorkerError
 from gateway.pipeline.frame_form import is_plain
+from gateway.pipeline.token_logprobs import TokenLogprobs
 from gateway.values import Usage
 from gateway.wire.chunks import (
     Chunk,
@@ -80,19 +81,28 @@ class ChoiceText:
     """The parser wants nothing more."""
     unfit: Unfit | None = None
     """A call that must not leave: the reply is a failure."""
+    logprobs: TokenLogprobs | None = None
+    """Made when the worker tells the first."""
 
     def read(self, choice: RawChoice) -> list[Event]:
         """Return the events of one chunk, or of a whole reply."""
         if self.finish_reason is not None:
             return []
-        text, thought = choice.text or "", ""
+        text, thought = choice.said, ""
         if choice.delta is not None:
-            text = choice.delta.content or ""
             thought = choice.delta.reasoning or choice.delta.reasoning_content or ""
         events: list[Event] = [ReasoningDelta(thought)] if thought else []
         if text:
             events += self.parser.feed(text)
         return self.take(events, choice.finish_reason)
+
+    def logprobs_of(self, choice: RawChoice, events: list[Event]) -> msgspec.Raw:
+        """Return the log probabilities that leave with the content of these events, which became of the chunk."""
+        if self.logprobs is None:
+            if choice.logprobs == NULL:
+                return NULL
+            self.logprobs = TokenLogprobs()
+        return self.logprobs.leaving(choice.said, choice.logprobs, events, idle=self.parser.idle)
 
     def take(self, events: list[Event], finish_reason: str | None = None) -> list[Event]:
         """Return the parser's events, with the end if this is it: the worker's, or that nothing more is wanted."""
@@ -197,10 +207,11 @@ class ReplyEditor:
     def _edit_choice(self, raw: RawChoice, out: list[bytes]) -> None:
         choice = self._choices[raw.index]
         if choice.finish_reason is None:
-            self._send(raw.index, choice.read(raw), raw.logprobs, out)
+            events = choice.read(raw)
+            self._send(raw.index, events, choice.logprobs_of(raw, events), out)
 
     def _send(self, index: int, events: list[Event], logprobs: msgspec.Raw, out: list[bytes]) -> None:
-        """Add the chunks that tell these events."""
+        """Add the chunks that tell these events; the log probabilities are those of all their content."""
         choice = self._choices[index]
         finish = next((event.reason for event in events if isinstance(event, Finish)), None)
         if choice.unfit is not None:
@@ -214,9 +225,9 @@ class ReplyEditor:
         if not choice.begun:
             choice.begun = True
             deltas.insert(0, Delta(role="assistant", content=""))
-        if len(events) != 1 or not isinstance(events[0], ContentDelta):
-            logprobs = NULL
-        out.extend(self._chunk(ChunkChoice(index, delta, logprobs)) for delta in deltas)
+        for position, delta in enumerate(deltas, start=1):
+            told = logprobs if position == len(deltas) else NULL
+            out.append(self._chunk(ChunkChoice(index, delta, told)))
         if finish is not None:
             out.append(self._chunk(ChunkChoice(index, Delta(), finish_reason=finish)))
 

@@ -23,6 +23,7 @@ from gateway.dialects.events import (
 )
 from gateway.errors import WorkerError
 from gateway.pipeline.editors import ChoiceText, UnfitArgumentsError, UnmetToolChoiceError, chat_id
+from gateway.pipeline.token_logprobs import joined
 from gateway.values import Usage
 from gateway.wire.chunks import RawChoice, RawChunk, RawDelta
 from gateway.wire.replies import (
@@ -48,6 +49,7 @@ class GatheredChoice:
     reasoning: list[str] = field(default_factory=list[str])
     calls: list[ToolCallBody] = field(default_factory=list[ToolCallBody])
     arguments: list[str] = field(default_factory=list[str])
+    logprobs: list[msgspec.Raw] = field(default_factory=list[msgspec.Raw])
 
     def add(self, events: Iterable[Event]) -> None:
         """Take events in their order."""
@@ -115,7 +117,6 @@ class ReplyGatherer:
         self._legacy = legacy
         self._texts = [ChoiceText(make_parser()) for _ in range(choices)]
         self._gathered = [GatheredChoice() for _ in range(choices)]
-        self._logprobs: dict[int, msgspec.Raw] = {}
         self._id = ""
         self._created = 0
 
@@ -138,7 +139,12 @@ class ReplyGatherer:
         if not self._id:
             self._id, self._created = chunk.id, chunk.created
         for choice in chunk.choices:
-            self._add(choice)
+            events = self._add(choice)
+            if events is None:
+                continue
+            logprobs = self._texts[choice.index].logprobs_of(choice, events)
+            if logprobs != NULL:
+                self._gathered[choice.index].logprobs.append(logprobs)
         return []
 
     def edit_text(self, text: str) -> list[bytes] | None:
@@ -168,7 +174,7 @@ class ReplyGatherer:
             delta = RawDelta(content=message.content, reasoning=reasoning)
             self._add(RawChoice(choice.index, delta, finish_reason=choice.finish_reason or "stop"))
             if choice.logprobs != NULL and self._unchanged(choice.index, message.content):
-                self._logprobs[choice.index] = choice.logprobs
+                self._gathered[choice.index].logprobs.append(choice.logprobs)
 
     def reply(self, usage: UsageBody) -> ChatReply:
         """Return the reply in the client's terms. Raises WorkerError for one that isn't what the request demands."""
@@ -180,19 +186,23 @@ class ReplyGatherer:
             ChatChoice(
                 index=index,
                 message=gathered.message(legacy=self._legacy),
-                logprobs=self._logprobs.get(index, NULL),
+                logprobs=joined(gathered.logprobs),
                 finish_reason=text.finish_reason or "stop",
             )
             for index, (text, gathered) in enumerate(zip(self._texts, self._gathered, strict=True))
         ]
         return ChatReply(id=chat_id(self._id), created=self._created, choices=choices, usage=usage)
 
-    def _add(self, choice: RawChoice) -> None:
-        if 0 <= choice.index < len(self._texts):
-            text = self._texts[choice.index]
-            self._gathered[choice.index].add(text.read(choice))
-            if text.unfit is not None:
-                self.failure = UnfitArgumentsError(text.unfit, must_call=self._must_call)
+    def _add(self, choice: RawChoice) -> list[Event] | None:
+        """Take what a choice says; return what became of it, None for a choice that nobody asked for."""
+        if not 0 <= choice.index < len(self._texts):
+            return None
+        text = self._texts[choice.index]
+        events = text.read(choice)
+        self._gathered[choice.index].add(events)
+        if text.unfit is not None:
+            self.failure = UnfitArgumentsError(text.unfit, must_call=self._must_call)
+        return events
 
     def _unchanged(self, index: int, text: str | None) -> bool:
         """Whether the client sees the text as the log probabilities tell it."""

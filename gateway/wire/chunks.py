@@ -22,6 +22,11 @@ class RawChoice(Struct):
     logprobs: Raw = NULL
     finish_reason: str | None = None
 
+    @property
+    def said(self) -> str:
+        """The model's text."""
+        return (self.text if self.delta is None else self.delta.content) or ""
+
 
 class RawChunk(Struct):
     choices: list[RawChoice]

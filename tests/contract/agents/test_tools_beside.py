@@ -115,13 +115,15 @@ def test_one_call_in_each_of_several_choices(client: OpenAI, speaker: Speaker, *
 
 
 @EITHER_WAY
+@pytest.mark.parametrize("fields", [{}, {"stop": ["never"]}, {"parallel_tool_calls": False}])
 @spoken_by("gemma4", "gemma3-json")
-def test_log_probabilities_of_prose(client: OpenAI, speaker: Speaker, *, stream: bool) -> None:
-    """They belong to the text that the client sees, token by token."""
-    speaker.will_say(ANSWER)
-    turn = ask(client, speaker.model, USER, stream=stream, logprobs=True, top_logprobs=2)
-    assert turn.content == ANSWER
-    assert "".join(each["token"] for each in turn.logprobs).removesuffix("<end_of_turn>") == ANSWER
+def test_log_probabilities_of_prose(client: OpenAI, speaker: Speaker, fields: dict[str, Json], *, stream: bool) -> None:
+    """They belong to the text that the client sees, token by token, held back or not."""
+    prose = f"{ANSWER} See [this] < that, {{'name': 3}}\n[get_weather ] and\nget_time for it, nev er. "
+    speaker.will_say(prose)
+    turn = ask(client, speaker.model, USER, stream=stream, logprobs=True, top_logprobs=2, **fields)
+    assert turn.content == prose
+    assert "".join(each["token"] for each in turn.logprobs).removesuffix("<end_of_turn>") == prose
     assert all(len(each["top_logprobs"]) == 2 for each in turn.logprobs)
 
 
