@@ -1,6 +1,7 @@
 """One connection to a Redis server, for calls that must not wait.
 
-Calls made in the same turn of the event loop leave in one write; answers come back in order. An answer that takes
+Calls made in the same turn of the event loop leave in one write; answers come back in order. What nobody waits for
+leaves with the next call, which is a write and a read less, or after `POST_WAIT_S`. An answer that takes
 longer than `DEADLINE_S` means that the server is gone for now: the connection is given up, and everything that waits
 on it ends at once.
 """
@@ -23,6 +24,7 @@ from gateway.ratelimit.store import StoreUnavailableError
 DEADLINE_S: Final = 0.05
 GRACE_S: Final = 0.004
 """Added once: when the event loop was held up, the answer may be there, unread."""
+POST_WAIT_S: Final = 0.002
 MAX_WAITING_CALLS: Final = 10_000
 CONNECT_TIMEOUT_S: Final = 0.5
 
@@ -57,6 +59,8 @@ class RedisLink(asyncio.Protocol):
         self._reader = hiredis.Reader()
         self._waiting: deque[_Call] = deque()
         self._out: list[bytes] = []
+        self._flushing = False
+        self._posting: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._in_grace = False
         self._failure = ""
@@ -70,7 +74,11 @@ class RedisLink(asyncio.Protocol):
 
     def post(self, call: ScriptCall, tail: Sequence[bytes]) -> bool:
         """Send a call whose answer nobody needs; False: too many wait, or the connection has ended."""
-        return self._send(_Call(call, tail, None, None, time.monotonic()), call.packed(*tail))
+        if not self._enqueue(_Call(call, tail, None, None, time.monotonic()), call.packed(*tail)):
+            return False
+        if self._posting is None:
+            self._posting = self._loop.call_later(POST_WAIT_S, self._flush_posted)
+        return True
 
     def command(self, *parts: bytes | str | int) -> "asyncio.Future[Reply]":
         """Send any command."""
@@ -95,20 +103,31 @@ class RedisLink(asyncio.Protocol):
         self._lost(reason)
 
     def _send(self, call: _Call, data: bytes) -> bool:
+        if not self._enqueue(call, data):
+            return False
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+        return True
+
+    def _enqueue(self, call: _Call, data: bytes) -> bool:
         if self._failure or len(self._waiting) >= MAX_WAITING_CALLS:
             return False
         self._waiting.append(call)
-        if not self._out:
-            self._loop.call_soon(self._flush)
         self._out.append(data)
         if self._watch is None:
             self._watch = self._loop.call_later(DEADLINE_S, self._check_deadline)
         return True
 
     def _flush(self) -> None:
-        if self._transport is not None and not self._failure:
+        self._flushing = False
+        if self._out and self._transport is not None and not self._failure:
             self._transport.write(b"".join(self._out))
         self._out.clear()
+
+    def _flush_posted(self) -> None:
+        self._posting = None
+        self._flush()
 
     def _check_deadline(self) -> None:
         self._watch = None
