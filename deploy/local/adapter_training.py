@@ -26,6 +26,7 @@ from deploy.local.token_packs import ConversationTokenizer, Pack, pack
 from deploy.local.training_plan import Pace
 
 BASE_MODEL = "google/gemma-3-270m"
+WEIGHTS = "adapter_model.safetensors"
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 REPORT_EVERY = 10
 SAVE_EVERY = 40
@@ -54,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     started = time.monotonic()
     train(model, packs, options)
     save(model, options.output)
-    size = sum(file.stat().st_size for file in options.output.glob("adapter_model.safetensors"))
+    if options.start and options.average is not None:
+        average(options.output, options.start, options.average)
+    size = sum(file.stat().st_size for file in options.output.glob(WEIGHTS))
     minutes = (time.monotonic() - started) / 60
     print(f"saved {size / 1e6:.2f} MB to {options.output} after {minutes:.1f} min", flush=True)
 
@@ -146,8 +149,15 @@ def save(model: torch.nn.Module, output: Path) -> None:
     model.peft_config["default"].base_model_name_or_path = BASE_MODEL
     model.save_pretrained(output)
     (output / "README.md").unlink(missing_ok=True)  # PEFT's own, a form to fill in
-    file = output / "adapter_model.safetensors"
+    file = output / WEIGHTS
     save_file({name: each.to(torch.bfloat16) for name, each in load_file(file).items()}, file, {"format": "pt"})
+
+
+def average(output: Path, start: Path, part: float) -> None:
+    """Mix what was trained with what it began with: two that err in different words err less together."""
+    before, file = load_file(start / WEIGHTS), output / WEIGHTS
+    mixed = {name: (1 - part) * before[name].float() + part * each.float() for name, each in load_file(file).items()}
+    save_file({name: each.to(torch.bfloat16) for name, each in mixed.items()}, file, {"format": "pt"})
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -160,6 +170,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=1.2e-3)
     parser.add_argument("--minutes", type=float, help="end after this time, even if dialogues are left")
     parser.add_argument("--start", type=Path, help="an adapter to go on with")
+    parser.add_argument("--average", type=float, help="the share of the new weights, the rest is the old ones'")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args(arguments)

@@ -16,7 +16,7 @@ from deploy.local.supervision import supervised
 TEST_PROMPTS = Path("tests", "data", "tool_adapter_prompts.yaml")
 """What the adapter is asked by its test: no word of it is drawn for the training."""
 
-_TRAINING = ("rank", "rate", "seed", "threads", "minutes", "start")
+_TRAINING = ("rank", "rate", "seed", "threads", "minutes", "start", "average")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=1.2e-3, help="the highest learning rate (default %(default)s)")
     parser.add_argument("--minutes", type=float, help="end after this time, however many steps that is")
     parser.add_argument("--start", type=lambda text: Path(text).resolve(), help="an adapter to go on with")
+    parser.add_argument(
+        "--average", type=float, metavar="SHARE", help="with --start: of the new weights, the rest is the old ones'"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the dialogues and the weights (default %(default)s)")
     parser.add_argument(
         "--threads", type=int, default=os.cpu_count() or 1, help="1 where other work runs (default %(default)s)"

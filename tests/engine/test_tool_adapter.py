@@ -22,8 +22,8 @@ from tests.support.gateway_view import wait_until_up
 FULL = bool(os.environ.get("TESTS_FULL"))
 PROMPTS = yaml.safe_load((Path(__file__).parents[1] / "data" / "tool_adapter_prompts.yaml").read_text())
 CASES: list[Any] = [case for case in PROMPTS["cases"] if FULL or case.get("sample")]
-MAY_FAIL = 4 if FULL else 1
-"""The committed adapter gets 36 of the 40 right, all of the sample; a longer training is to lower it."""
+MAY_FAIL = 2 if FULL else 1
+"""Of 40, or of the sample, which the committed adapter gets right: another processor may round otherwise."""
 LOOPS = 10 if FULL else 3
 KINDS = {0: "no call", 1: "one call", 2: "two calls"}
 
