@@ -9,6 +9,8 @@ _CLOSERS: Final = {"(": ")", "[": "]", "{": "}"}
 _OUTSIDE: Final = re.compile(r"[\"'()\[\]{},`]")
 _STRINGS: Final = re.compile(r"""(?:"[^"\\]++"|'[^'\\]++'|"{6}|'{6})++""")
 """Strings without escapes from end to end, one after the other; six quotes are an empty long one."""
+_PAIRS: Final = re.compile(r"(?:\(\)|\[\]|\{\})++")
+"""Brackets with nothing inside, one pair after the other."""
 _FENCE: Final = 3
 
 
@@ -114,6 +116,10 @@ class CallTracker:
         if strings:
             self._run = 0
             return strings.end()
+        if 0 < len(self._stack) < MAX_NESTING and (pairs := _PAIRS.match(text, found.start())):
+            self._run = 0
+            self.safe = self._offset + pairs.end()
+            return pairs.end()
         self._mark(found[0], self._offset + found.start())
         return found.end()
 

@@ -121,6 +121,8 @@ def test_what_only_looks_like_a_call_is_content(text: str) -> None:
         ('{"name": "f", "parameters": {"q": "a", "n": 1', {"q": "a"}),
         ("```tool_code\nf(x=[1, 2], n=12", {"x": [1, 2]}),
         ('FUNCTION_CALL: f(q="ab', {"q": "ab"}),
+        ("[f(x=[[], {}, []", {"x": [[], {}, []]}),
+        ('{"name": "f", "parameters": {"x": [[], [{}, []], 12', {"x": [[], [{}, []]]}),
     ],
 )
 def test_a_call_cut_by_the_length_limit_is_closed(text: str, arguments: object) -> None:
