@@ -31,7 +31,6 @@ class CallTracker:
         self._offset = 0
         self._fenced = fenced
         self._stack: list[str] = []
-        self._opened = False
         self._quote = ""
         """The quote of the open string, three times for a long one."""
         self._run = 0
@@ -116,7 +115,8 @@ class CallTracker:
         if strings:
             self._run = 0
             return strings.end()
-        if 0 < len(self._stack) < MAX_NESTING and (pairs := _PAIRS.match(text, found.start())):
+        inside = self._fenced or self._stack  # else they end the call
+        if inside and len(self._stack) < MAX_NESTING and (pairs := _PAIRS.match(text, found.start())):
             self._run = 0
             self.safe = self._offset + pairs.end()
             return pairs.end()
@@ -134,7 +134,6 @@ class CallTracker:
             self.safe = at
         elif char in _CLOSERS:
             self._stack.append(_CLOSERS[char])
-            self._opened = True
             self.safe = at + 1
             self.failed = len(self._stack) > MAX_NESTING
         elif not self._stack or self._stack.pop() != char:
