@@ -47,14 +47,11 @@ class ParsedCall(Struct):
     function: ParsedFunction | None = None
 
 
-class ParsedDelta(Struct):
+class ParsedDelta(RawDelta):
     """A worker's delta where the engine parses calls and thoughts."""
 
     role: str | None = None
-    content: str | None = None
     refusal: str | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
     tool_calls: list[ParsedCall] | None = None
 
 
